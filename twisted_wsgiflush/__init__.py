@@ -1,0 +1,9 @@
+"""
+A non-threaded WSGI container for Twisted.
+"""
+
+from .resource import WSGIResource
+
+__version__ = "0.1.0"
+
+__all__ = ["WSGIResource", "__version__"]

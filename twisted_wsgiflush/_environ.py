@@ -1,0 +1,134 @@
+"""
+What PEP 3333 asks for in environ, from a request.
+
+Pure functions: they decide which keys there are and what is in them.  Everything
+is a "bytes-as-unicode" string, that is, decoded as ISO-8859-1 (PEP 3333, "Unicode
+Issues").
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from io import SEEK_END
+
+from twisted.internet.interfaces import IAddress
+from twisted.web.http import Request
+
+from ._errorlog import ErrorLog
+from ._filewrapper import FileWrapper
+from ._input import InputStream
+from ._types import Environ
+
+# The same for every request.
+_CONSTANT: Environ = {
+    "wsgi.version": (1, 0),
+    "wsgi.run_once": False,
+    "wsgi.multithread": False,
+    "wsgi.multiprocess": False,
+    "wsgi.input_terminated": True,
+    "wsgi.file_wrapper": FileWrapper,
+}
+
+
+def request_name(request: Request) -> str:
+    """The request's method and target, as the log calls it."""
+    return f"{_text(request.method)} {_text(request.uri)}"
+
+
+def environ_of(request: Request, name: str) -> Environ:
+    """
+    The environ for a complete request.
+
+    :param request: where its resource was found ends SCRIPT_NAME and begins
+        PATH_INFO.
+    :param name: what the log calls it.
+    """
+    target = _text(request.uri)
+    local, remote = request.getHost(), request.getClientAddress()
+    scheme = "https" if request.isSecure() else "http"
+    return {
+        **_CONSTANT,
+        "REQUEST_METHOD": _text(request.method),
+        "SCRIPT_NAME": _path(request.prepath),
+        "PATH_INFO": _path(request.postpath),
+        "QUERY_STRING": target.partition("?")[2],
+        "REQUEST_URI": target,
+        "RAW_URI": target,
+        "CONTENT_TYPE": ",".join(_values(request, b"content-type")),
+        "CONTENT_LENGTH": _content_length(request),
+        "SERVER_NAME": _server_name(request, local),
+        "SERVER_PORT": _server_port(request, local, scheme),
+        "SERVER_PROTOCOL": _text(request.clientproto),
+        "REMOTE_ADDR": _text(getattr(remote, "host", "")),
+        "REMOTE_PORT": str(getattr(remote, "port", "")),
+        **{
+            variable: ("; " if variable == "HTTP_COOKIE" else ",").join(
+                map(_text, values)
+            )
+            for field_name, values in request.requestHeaders.getAllRawHeaders()
+            if (variable := _variable(field_name)) is not None
+        },
+        "wsgi.url_scheme": scheme,
+        "wsgi.input": InputStream(request.content),
+        "wsgi.errors": ErrorLog(name),
+    }
+
+
+@lru_cache(maxsize=1024)
+def _variable(field_name: bytes) -> str | None:
+    """The key for a request header (RFC 3875, 4.1.18); None for one left out."""
+    name = field_name.lower()
+    if b"_" in name:
+        return None  # It would pass for the one with the dash.
+    if name in (
+        b"content-type",  # Has a key of its own, as the next one.
+        b"content-length",
+        b"transfer-encoding",  # Who sees it decodes once more, or reads nothing.
+        b"proxy",  # Would pass for the environment variable HTTP_PROXY.
+    ):
+        return None
+    return "HTTP_" + _text(name).upper().replace("-", "_")
+
+
+def _text(value: bytes | str) -> str:
+    return value.decode("latin-1") if isinstance(value, bytes) else value
+
+
+def _values(request: Request, field_name: bytes) -> list[str]:
+    values = request.requestHeaders.getRawHeaders(field_name) or ()
+    return [_text(value) for value in values]
+
+
+def _path(segments: list[bytes]) -> str:
+    return "/" + _text(b"/".join(segments)) if segments else ""
+
+
+def _content_length(request: Request) -> str:
+    stated = _values(request, b"content-length")
+    if stated:
+        return stated[0]
+    content = request.content
+    size = content.seek(0, SEEK_END)
+    content.seek(0)
+    # A body without a stated length was chunked, or came by HTTP/2; it is complete
+    # now, and applications that stop at CONTENT_LENGTH need one.
+    chunked = request.requestHeaders.hasHeader(b"transfer-encoding")
+    return str(size) if size or chunked else ""
+
+
+def _server_name(request: Request, local: IAddress) -> str:
+    address = getattr(local, "host", "localhost")  # A UNIX socket has no host.
+    if request.requestHeaders.hasHeader(b"host") or hasattr(local, "host"):
+        name = _text(request.getRequestHostname()) or address
+    else:
+        name = address
+    # RFC 3875, 4.1.14: an IPv6 address stands in brackets.
+    return f"[{name}]" if ":" in name else name
+
+
+def _server_port(request: Request, local: IAddress, scheme: str) -> str:
+    if hasattr(local, "port"):
+        return str(local.port)
+    host = "".join(_values(request, b"host")[:1])
+    port = host.rpartition("]")[2].rpartition(":")[2] if ":" in host else ""
+    return port if port.isdecimal() else {"http": "80", "https": "443"}[scheme]

@@ -1,0 +1,60 @@
+"""
+``wsgi.errors``: text that an application writes there becomes log events.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from twisted.logger import Logger
+
+
+class ErrorLog:
+    """
+    The error stream of one request (PEP 3333, "Input and Error Streams").
+
+    Text is kept until a line is complete, so that one ``print`` is one event; what
+    is incomplete at the end of the request is logged then.
+
+    :param request: the request's method and path, to tell whose text it is.
+    """
+
+    __slots__ = ("_request", "_text")
+
+    _log = Logger()
+
+    def __init__(self, request: str) -> None:
+        self._request = request
+        self._text = ""
+
+    def write(self, text: str) -> None:
+        """
+        Log ``text``, once its line is complete.
+
+        :raises TypeError: for anything but a ``str``.
+        """
+        if not isinstance(text, str):
+            raise TypeError(
+                f"write() argument must be str, not {text!r} ({type(text).__name__})"
+            )
+        self._text += text
+        if text.endswith("\n"):
+            self.flush()
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        """Log the lines, which are concatenated, as one event."""
+        self.write("".join(lines))
+
+    def flush(self) -> None:
+        """Log what was written and has not been logged yet."""
+        if self._text:
+            text, self._text = self._text, ""
+            # The last three are what Twisted's own resource gives its observers.
+            self._log.error(
+                "{request}: {text}",
+                request=self._request,
+                text=text.rstrip("\n"),
+                system="wsgi",
+                isError=True,
+                message=(text,),
+            )

@@ -1,0 +1,111 @@
+"""
+What an application may pass to ``start_response``: types and values.
+
+It decides what is refused, and turns the rest into bytes.  When a head may be
+set or replaced, and what is added to it, is decided in ``_response``.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Sequence
+from typing import NamedTuple
+from wsgiref.util import is_hop_by_hop
+
+from .errors import InvalidHeaders, InvalidStatus, WrongType
+
+# PEP 3333, "The start_response() Callable": "a status string of the form '999
+# Message here'", without control characters.  RFC 9112, 4: the reason may be empty.
+_STATUS = re.compile(r"([1-9][0-9]{2}) ([\t\x20-\x7e\x80-\xff]*)")
+# RFC 9110, 5.6.2.
+_TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+# RFC 9110, 5.5: no control character but the tab.
+_FIELD_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
+# RFC 9110, 8.6; int() would take a sign, a space and an underscore, too.
+_LENGTH = re.compile(r"[0-9]+")
+
+
+class Head(NamedTuple):
+    """A status line and headers, checked and encoded in ISO-8859-1."""
+
+    code: int
+    reason: bytes
+    headers: list[tuple[bytes, bytes]]
+    content_length: int | None
+
+
+def checked_head(status: object, headers: object) -> Head:
+    """
+    Check what was passed to ``start_response`` and encode it.
+
+    :raises WrongType: for what PEP 3333 wants to be a ``str``, list or tuple.
+    :raises InvalidStatus: for a status line that is not ``"999 Reason"``.
+    :raises InvalidHeaders: for a name that is no token, a value with a control
+        character or beyond ISO-8859-1, a hop-by-hop header, a bad Content-Length.
+    """
+    if not isinstance(status, str):
+        raise WrongType(f"status must be str, not {status!r} ({type(status).__name__})")
+    match = _STATUS.fullmatch(status)
+    if match is None:
+        raise InvalidStatus(
+            f"status must be three digits, a space and a reason in ISO-8859-1 "
+            f"without control characters, not {status!r}"
+        )
+    if not isinstance(headers, list):
+        _tolerate(
+            headers,
+            f"headers must be a list, not {headers!r} ({type(headers).__name__})",
+        )
+    encoded = []
+    content_length = None
+    for header in headers:  # type: ignore[attr-defined]  # a list or a sequence by now
+        name, value = _checked_header(header)
+        folded = name.lower()
+        if folded == "content-length":
+            if content_length is not None or not _LENGTH.fullmatch(value):
+                raise InvalidHeaders(
+                    f"Content-Length must be one decimal number of bytes, "
+                    f"not {header!r} in {headers!r}"
+                )
+            content_length = int(value)
+        elif is_hop_by_hop(folded) or folded == "trailer":
+            # PEP 3333, "Other HTTP Features": the connection is the server's.
+            raise InvalidHeaders(
+                f"{name} is a hop-by-hop header, which only the server may set; "
+                f"leave {header!r} out"
+            )
+        encoded.append((name.encode("latin-1"), value.encode("latin-1")))
+    return Head(int(match[1]), match[2].encode("latin-1"), encoded, content_length)
+
+
+def _checked_header(header: object) -> tuple[str, str]:
+    if not isinstance(header, tuple):
+        _tolerate(
+            header,
+            f"header must be a (str, str) tuple, not {header!r} "
+            f"({type(header).__name__})",
+        )
+    if len(header) != 2:  # type: ignore[arg-type]  # a tuple or a sequence by now
+        raise WrongType(f"header must be a (str, str) tuple, not {header!r}")
+    name, value = header  # type: ignore[misc]  # a tuple or a sequence by now
+    if not isinstance(name, str) or not isinstance(value, str):
+        raise WrongType(f"header must be (str, str) tuple, not {header!r}")
+    if not _TOKEN.fullmatch(name):
+        raise InvalidHeaders(
+            f"the name of a header must be a token (RFC 9110, 5.6.2), not {header!r}"
+        )
+    if not _FIELD_VALUE.fullmatch(value):
+        raise InvalidHeaders(
+            f"the value of a header must be ISO-8859-1 without control characters, "
+            f"not {header!r}"
+        )
+    return name, value
+
+
+def _tolerate(sequence: object, message: str) -> None:
+    # PEP 3333 wants a list of tuples, exactly.  Twisted's own resource takes any
+    # sequence and warns, and applications rely on it.
+    if isinstance(sequence, str) or not isinstance(sequence, Sequence):
+        raise WrongType(message)
+    warnings.warn(message.replace(" must be ", " should be ", 1), RuntimeWarning, 4)

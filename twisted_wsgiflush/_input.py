@@ -1,0 +1,41 @@
+"""
+``wsgi.input``: the request's body, once it is complete.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import BinaryIO
+
+
+class InputStream:
+    """
+    The input stream of one request (PEP 3333, "Input and Error Streams").
+
+    :param content: the whole body, positioned at its beginning.
+
+    It gives the body's bytes, then ``b""`` for ever, so that an application may read
+    to the end with or without a Content-Length (``wsgi.input_terminated``).  Reading
+    after the response is over raises :class:`ValueError`: the body is gone then.
+    """
+
+    __slots__ = ("_content",)
+
+    def __init__(self, content: BinaryIO) -> None:
+        self._content = content
+
+    def read(self, size: int | None = -1) -> bytes:
+        """At most ``size`` bytes; all that are left for a negative one or None."""
+        return self._content.read(-1 if size is None else size)
+
+    def readline(self, size: int | None = -1) -> bytes:
+        """A line, of which at most ``size`` bytes."""
+        return self._content.readline(-1 if size is None else size)
+
+    def readlines(self, hint: int | None = -1) -> list[bytes]:
+        """The lines that are left, or the first of them that make ``hint`` bytes."""
+        return self._content.readlines(-1 if hint is None else hint)
+
+    def __iter__(self) -> Iterator[bytes]:
+        """The lines that are left."""
+        return iter(self._content)

@@ -1,0 +1,145 @@
+"""
+From what is named on a command line to a WSGI application.
+
+Every failure is a :class:`twisted.python.usage.UsageError` of one line, preceded by
+the traceback when it is the application's own code that failed.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+import traceback
+from collections.abc import Callable
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from twisted.python.usage import UsageError
+
+from ._types import WSGIApplication
+
+# The attributes to try when none is named.
+_USUAL = ("application", "app")
+
+
+def load_application(name: str, app_dir: str, *, factory: bool) -> WSGIApplication:
+    """
+    Import the application that ``name`` names.
+
+    :param name: ``module:attribute``, ``module.attribute``, ``module``,
+        ``path/to/file.py`` or ``path/to/file.py:attribute``.
+    :param app_dir: is searched for modules first, and stays on ``sys.path``.
+    :param factory: what is named is called, without arguments, for the application.
+    :raises UsageError: in one line, what was wrong.
+    """
+    if not Path(app_dir).is_dir():
+        raise UsageError(f"--app-dir: there is no directory {app_dir!r}")
+    sys.path.insert(0, str(Path(app_dir).resolve()))
+    module, attribute = _find_module(name, app_dir)
+    application = _find_attribute(module, attribute, name)
+    if factory:
+        if not callable(application):
+            raise UsageError(f"{name}: --factory wants a callable, not {application!r}")
+        application = _running(application, f"{name}: the factory failed")
+    if not callable(application):
+        raise UsageError(
+            f"{name} is no WSGI application: {application!r} "
+            f"({type(application).__name__}) is not callable"
+        )
+    return application  # type: ignore[no-any-return]  # callable is all one can ask
+
+
+def _find_module(name: str, app_dir: str) -> tuple[ModuleType, str]:
+    """The module, and what is named in it: maybe nothing."""
+    path, colon, attribute = name.rpartition(":") if ":" in name else (name, "", "")
+    if colon and not attribute:
+        raise UsageError(f"{name}: there is no attribute after the colon")
+    if path.endswith(".py"):
+        return _import_file(Path(path)), attribute
+    if colon or _spec(path, app_dir) is not None:
+        return _import_module(path, app_dir), attribute
+    parent, dot, attribute = path.rpartition(".")
+    return _import_module(parent if dot else path, app_dir), attribute
+
+
+def _spec(module_name: str, app_dir: str) -> ModuleSpec | None:
+    try:
+        return _running(
+            lambda: importlib.util.find_spec(module_name),
+            f"cannot import {module_name!r}",
+            expected=(ModuleNotFoundError, ValueError),
+        )
+    except (ModuleNotFoundError, ValueError):
+        return None  # A parent is no package, or the name is not that of a module.
+
+
+def _import_module(module_name: str, app_dir: str) -> ModuleType:
+    if _spec(module_name, app_dir) is None:
+        raise UsageError(
+            f"cannot import {module_name!r}: there is no such module in "
+            f"{str(Path(app_dir).resolve())!r} (see --app-dir) nor in the rest of "
+            f"Python's path"
+        )
+    return _running(
+        lambda: importlib.import_module(module_name),
+        f"cannot import {module_name!r}",
+    )
+
+
+def _import_file(path: Path) -> ModuleType:
+    if not path.is_file():
+        raise UsageError(f"there is no file {str(path)!r}")
+    path = path.resolve()
+    sys.path.insert(0, str(path.parent))  # As ``python path`` would.
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None and spec.loader is not None  # It ends in .py.
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module
+    _running(lambda: spec.loader.exec_module(module), f"cannot import {str(path)!r}")
+    return module
+
+
+def _find_attribute(module: ModuleType, attribute: str, name: str) -> Any:
+    if not attribute:
+        for usual in _USUAL:
+            if hasattr(module, usual):
+                return getattr(module, usual)
+        raise UsageError(
+            f"{name}: {module.__name__!r} ({module.__file__}) has no "
+            f"{' and no '.join(map(repr, _USUAL))}; name the attribute after a colon"
+        )
+    found: Any = module
+    for part in attribute.split("."):
+        if not hasattr(found, part):
+            raise UsageError(
+                f"{name}: {module.__name__!r} ({module.__file__}) has no {attribute!r}"
+            )
+        found = getattr(found, part)
+    return found
+
+
+def _running(
+    call: Callable[[], Any],
+    failure: str,
+    expected: tuple[type[BaseException], ...] = (),
+) -> Any:
+    """Run the application's code; show its own traceback when it fails."""
+    try:
+        return call()
+    except expected:
+        raise
+    except BaseException as error:
+        # Without the frames of this module and of the import system.
+        frames = [
+            frame
+            for frame in traceback.extract_tb(error.__traceback__)
+            if frame.filename != __file__ and "importlib" not in frame.filename
+        ]
+        lines = ["Traceback (most recent call last):\n"] if frames else []
+        lines += traceback.format_list(frames)
+        lines += traceback.format_exception_only(error)
+        sys.stderr.write("".join(lines))
+        raise UsageError(f"{failure}: {type(error).__name__}: {error}") from error

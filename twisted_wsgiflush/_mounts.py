@@ -1,0 +1,59 @@
+"""
+Which resource has which part of a site's paths, for the command line.
+"""
+
+from __future__ import annotations
+
+from twisted.web.pages import notFound
+from twisted.web.resource import IResource, Resource
+from twisted.web.server import Request
+from twisted.web.static import File
+
+from ._stock import to_origin_form
+
+
+class Mounts(Resource):
+    """
+    The root of a site whose parts are mounted at paths of any depth.
+
+    The longest path that fits has a request; what none fits is not found.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._mounts: dict[tuple[bytes, ...], IResource] = {}
+
+    def mount(self, path: str, resource: IResource) -> None:
+        """
+        Give a resource a path and all below it.
+
+        :param path: begins with a slash, and is not percent-encoded.
+        :raises ValueError: when it does not, or is another's already.
+        """
+        if not path.startswith("/"):
+            raise ValueError(f"{path!r} must begin with a slash")
+        stripped = path.strip("/").encode()
+        segments = tuple(stripped.split(b"/")) if stripped else ()
+        if segments in self._mounts:
+            raise ValueError(f"there is something at {path!r} already")
+        self._mounts[segments] = resource
+
+    def getChildWithDefault(self, path: bytes, request: Request) -> IResource:
+        """Find the longest mount; the path below it is left to its resource."""
+        to_origin_form(request)
+        segments = (*request.prepath, *request.postpath)
+        for length in range(len(segments), -1, -1):
+            resource = self._mounts.get(segments[:length])
+            if resource is not None:
+                request.prepath = list(segments[:length])
+                request.postpath = list(segments[length:])
+                return resource
+        return notFound()
+
+
+class Files(File):
+    """A directory of files, of which no listing is given."""
+
+    def directoryListing(self) -> IResource:
+        """What there is in place of a listing."""
+        return self.childNotFound

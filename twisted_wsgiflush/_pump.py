@@ -1,0 +1,234 @@
+"""
+How an application is called and its iterable pumped, block by block.
+
+It decides when the application is asked for something, and is the one place that
+asks: the call, every ``next``, and ``close``, in the request's own context.  What
+may be sent is the response's decision; why to rest are the pauses'.
+"""
+
+from __future__ import annotations
+
+import reprlib
+from collections.abc import Callable, Iterable, Iterator
+from contextvars import Context
+from typing import Any, Protocol, TypeVar
+
+from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from ._errorlog import ErrorLog
+from ._errorpage import error_page
+from ._pauses import Pause, Pauses
+from ._response import Response
+from ._types import Environ, WSGIApplication
+from .errors import WrongType
+
+_T = TypeVar("_T")
+
+# From how many seconds on the log names an application that kept the reactor.
+BLOCKING = 1.0
+
+_EXHAUSTED = object()
+
+
+class Consumer(Protocol):
+    """What takes a pump's blocks, and pauses it as ``IConsumer`` says."""
+
+    def attach(self, pump: Pump) -> None:
+        """
+        Pause, resume and stop the pump from now on, and hold its pauses.
+
+        Ends by itself when the response is over.
+        """
+
+
+@implementer(IPushProducer)
+class Pump:
+    """
+    One request's application, from its call to ``close``.
+
+    :param reactor: takes every step but the first in a turn of its own, see F1 and
+        F2 of the design.
+    :param context: everything of the application's runs in it.
+    :param request: the request's method and path, for the log.
+    :param debug: whether a client may see the traceback of an error.
+    """
+
+    __slots__ = (
+        "_app_iter",
+        "_asking",
+        "_consumer",
+        "_consumer_pause",
+        "_context",
+        "_debug",
+        "_environ",
+        "_error_log",
+        "_iterator",
+        "_named_in_log",
+        "_reactor",
+        "_request",
+        "_response",
+        "_turn",
+        "pauses",
+    )
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        reactor: IReactorTime,
+        context: Context,
+        response: Response,
+        consumer: Consumer,
+        environ: Environ,
+        request: str,
+        *,
+        debug: bool,
+    ) -> None:
+        self.pauses = Pauses(self.schedule)
+        self._reactor = reactor
+        self._context = context
+        self._response = response
+        self._consumer = consumer
+        self._environ = environ
+        self._error_log: ErrorLog = environ["wsgi.errors"]
+        self._request = request
+        self._debug = debug
+        self._app_iter: Iterable[bytes] = ()
+        self._iterator: Iterator[bytes] | None = None
+        self._asking = False
+        self._named_in_log = False
+        self._turn: IDelayedCall | None = None
+        self._consumer_pause: Pause | None = None
+
+    def start(self, application: WSGIApplication) -> None:
+        """Call the application, and see its response to the end."""
+        self._guard(self._call, application)
+
+    def schedule(self) -> None:
+        """Take a step in the next reactor turn, unless there is a reason not to."""
+        if self._turn is None and not self.pauses and not self._response.over:
+            self._turn = self._reactor.callLater(0, self._guard, self._step)
+
+    def pauseProducing(self) -> None:
+        """The consumer is full."""
+        # A transport says this at every write past its buffer size and says
+        # resumeProducing once (F3), so one pause stands for them all.
+        if self._consumer_pause is None:
+            self._consumer_pause = self.pauses.hold("the consumer is full")
+
+    def resumeProducing(self) -> None:
+        """The consumer has room again."""
+        if self._consumer_pause is not None:
+            pause, self._consumer_pause = self._consumer_pause, None
+            pause.lift()
+
+    def stopProducing(self) -> None:
+        """The client has gone away; may be said more than once (F5)."""
+        if self._response.over:
+            return
+        self._response.lost()
+        if self._turn is not None:
+            self._turn.cancel()
+            self._turn = None
+        if not self._asking:  # A generator cannot be closed while it runs.
+            self._guard(self._close)
+
+    def _call(self, application: WSGIApplication) -> None:
+        app_iter: Any = self._ask(
+            application, self._environ, self._response.start_response
+        )
+        self._app_iter = app_iter
+        if self._response.over:
+            self._close()
+        elif type(app_iter) in (list, tuple) and len(app_iter) < 2:
+            block = self._checked(app_iter[0]) if app_iter else b""
+            self._response.declare_length(len(block))
+            self._send(block)
+            self._finish()
+        else:
+            self._consumer.attach(self)
+            self.schedule()
+
+    def _step(self) -> None:
+        """Ask for a block and send it; only the reactor calls this."""
+        self._turn = None
+        if self.pauses:
+            return
+        if self._iterator is None:
+            self._iterator = self._ask(iter, self._app_iter)
+        block: Any = self._ask(next, self._iterator, _EXHAUSTED)
+        if self._response.over:
+            self._close()
+        elif block is _EXHAUSTED:
+            self._finish()
+        else:
+            self._send(self._checked(block))
+            if self._response.complete:
+                self._finish()
+            else:
+                self.schedule()
+
+    def _send(self, block: bytes) -> None:
+        # An empty block asks for nothing but a turn: PEP 3333, "Middleware
+        # Handling of Block Boundaries".  The head waits for a real one.
+        if block:
+            self._response.write(block)
+
+    def _finish(self) -> None:
+        self._close()
+        if not self._response.over:
+            self._response.end()
+
+    def _close(self) -> None:
+        """What PEP 3333 owes the iterable, once, on every way out."""
+        app_iter, self._app_iter, self._iterator = self._app_iter, (), None
+        try:
+            close = getattr(app_iter, "close", None)
+            if close is not None:
+                self._ask(close)
+        finally:
+            self._error_log.flush()
+
+    def _checked(self, block: object) -> bytes:
+        if not isinstance(block, bytes):
+            raise WrongType(
+                f"the application must give blocks of bytes, not "
+                f"{reprlib.repr(block)} ({type(block).__name__})"
+            )
+        return block
+
+    def _ask(self, function: Callable[..., _T], *arguments: Any) -> _T:
+        """Run what is the application's."""
+        began = self._reactor.seconds()
+        self._asking = True
+        try:
+            return self._context.run(function, *arguments)
+        finally:
+            self._asking = False
+            took = self._reactor.seconds() - began
+            if took >= BLOCKING and not self._named_in_log:
+                self._named_in_log = True
+                self._log.warn(
+                    "{request}: the application blocked the reactor, and everybody "
+                    "else, for {seconds:.1f} s",
+                    request=self._request,
+                    seconds=took,
+                )
+
+    def _guard(self, work: Callable[..., None], *arguments: Any) -> None:
+        """Do a piece of work; if the application fails in it, see to that."""
+        try:
+            work(*arguments)
+        except BaseException:
+            self._failed(Failure())
+
+    def _failed(self, failure: Failure) -> None:
+        self._log.failure(
+            "{request}: application error", failure, request=self._request
+        )
+        accept = self._environ.get("HTTP_ACCEPT", "")
+        self._response.fail(*error_page(accept, failure if self._debug else None))
+        self._guard(self._close)

@@ -1,0 +1,337 @@
+"""
+What may happen to a response and when: ``start_response``, the table of states,
+and the rules of what is written.
+
+It is the only writer of a response.  How the bytes get onto a connection is its
+sink's business; when the application is asked for them is the pump's.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable
+from typing import Protocol
+
+from twisted.logger import Logger
+from twisted.web.http import NO_CONTENT, NOT_MODIFIED
+
+from ._head import Head, checked_head
+from ._types import ExcInfo
+from .errors import (
+    AlreadyStarted,
+    ApplicationError,
+    BodyTooShort,
+    ResponseOver,
+    StartResponseMissing,
+    WrongType,
+)
+
+
+class State(enum.Enum):
+    """Where a response is, in PEP 3333's words."""
+
+    WAITING = "start_response has not been called"
+    HEADERS_SET = "headers are set and may still be replaced"
+    HEADERS_SENT = "headers are sent"
+    FINISHED = "the response is complete"
+    ABORTED = "the response was cut short"
+
+
+class Event(enum.Enum):
+    """What happens to a response."""
+
+    START = "start_response was called"
+    RESTART = "start_response was called with exc_info"
+    BLOCK = "the application gave a block that is not empty"
+    EXHAUSTED = "the application has no more blocks"
+    FAILED = "the application raised an error"
+    LOST = "the client has gone away"
+
+
+# In this state, upon this event, go to that state.  A pair that is not here is
+# the application's error, see REFUSALS.
+TRANSITIONS: dict[State, dict[Event, State]] = {
+    State.WAITING: {
+        Event.START: State.HEADERS_SET,
+        Event.RESTART: State.HEADERS_SET,
+        Event.FAILED: State.FINISHED,
+        Event.LOST: State.ABORTED,
+    },
+    State.HEADERS_SET: {
+        Event.RESTART: State.HEADERS_SET,
+        Event.BLOCK: State.HEADERS_SENT,
+        Event.EXHAUSTED: State.FINISHED,
+        Event.FAILED: State.FINISHED,
+        Event.LOST: State.ABORTED,
+    },
+    State.HEADERS_SENT: {
+        Event.BLOCK: State.HEADERS_SENT,
+        Event.EXHAUSTED: State.FINISHED,
+        Event.FAILED: State.ABORTED,
+        Event.LOST: State.ABORTED,
+    },
+    State.FINISHED: {
+        Event.FAILED: State.FINISHED,
+        Event.LOST: State.FINISHED,
+    },
+    State.ABORTED: {
+        Event.BLOCK: State.ABORTED,
+        Event.FAILED: State.ABORTED,
+        Event.LOST: State.ABORTED,
+    },
+}
+
+# What the application is told for a pair that is not in TRANSITIONS.
+REFUSALS: dict[State, type[ApplicationError]] = {
+    State.WAITING: StartResponseMissing,
+    State.HEADERS_SET: AlreadyStarted,
+    State.HEADERS_SENT: AlreadyStarted,
+    State.FINISHED: ResponseOver,
+    State.ABORTED: ResponseOver,
+}
+
+
+class Sink(Protocol):
+    """Where a response goes: one request on one connection."""
+
+    head_only: bool
+    """Whether the request's method is HEAD."""
+
+    def send_head(self, head: Head, *, body: bool, close: bool) -> None:
+        """
+        Send the status line and headers, and what the connection adds to them.
+
+        :param body: whether a body may follow.
+        :param close: whether the connection ends with this response.
+        """
+
+    def write(self, block: bytes) -> None:
+        """Send a block of the body, framed as the head said."""
+
+    def finish(self, *, close: bool) -> None:
+        """The response is complete; with ``close``, the connection ends with it."""
+
+    def cut(self) -> None:
+        """End the response so that the client cannot take it for complete."""
+
+    def lost(self) -> None:
+        """The connection is gone: touch nothing of it, leave nothing scheduled."""
+
+
+class Response:
+    """
+    A response, from ``start_response`` to its end.
+
+    :param sink: where it is written to.
+    :param request: the request's method and path, for the log.
+    """
+
+    __slots__ = ("_cut_at_length", "_head", "_request", "_sink", "_unsent", "state")
+
+    _log = Logger()
+
+    def __init__(self, sink: Sink, request: str) -> None:
+        self.state = State.WAITING
+        self._sink = sink
+        self._request = request
+        self._head: Head | None = None
+        # Bytes of the body still to come, where Content-Length tells.
+        self._unsent: int | None = None
+        self._cut_at_length = False
+
+    @property
+    def over(self) -> bool:
+        """Whether there is nothing left to do."""
+        return self.state is State.FINISHED or self.state is State.ABORTED
+
+    @property
+    def complete(self) -> bool:
+        """Whether the client has all it may get, so that no block is wanted."""
+        return self.state is State.HEADERS_SENT and (
+            self._cut_at_length or not self._has_body()
+        )
+
+    def start_response(
+        self,
+        status: str,
+        headers: list[tuple[str, str]],
+        exc_info: ExcInfo | None = None,
+    ) -> Callable[[bytes], None]:
+        """
+        Set the status and headers; the callable that PEP 3333 hands to applications.
+
+        They are sent with the first block that is not empty, or at the end.
+
+        :returns: PEP 3333's ``write``.
+        :raises AlreadyStarted: when called twice without ``exc_info``.
+        :raises ResponseOver: after the end.
+        :raises WrongType, InvalidStatus, InvalidHeaders: see
+            :func:`~twisted_wsgiflush._head.checked_head`.
+
+        With ``exc_info`` and the headers already sent it raises what is in there.
+        """
+        try:
+            if exc_info and self.state is State.HEADERS_SENT:
+                assert exc_info[1] is not None
+                raise exc_info[1].with_traceback(exc_info[2])
+            head = checked_head(status, headers)
+            self._upon(Event.RESTART if exc_info else Event.START)
+        finally:
+            # PEP 3333, "The start_response() Callable": avoid a circular reference.
+            exc_info = None
+        self._head = head
+        return self._write_from_application
+
+    def declare_length(self, length: int) -> None:
+        """
+        Say that the body is of ``length`` bytes, unless the application has said it.
+
+        PEP 3333, "Handling the Content-Length Header": allowed when the iterable is
+        a sequence of one block.
+        """
+        head = self._head
+        if head is None or head.content_length is not None or not self._may_have_body():
+            return
+        if self._sink.head_only and not length:
+            return  # An empty body to HEAD tells nothing of the body to GET.
+        field = (b"Content-Length", b"%d" % length)
+        self._head = head._replace(
+            content_length=length, headers=[*head.headers, field]
+        )
+
+    def commit(self) -> None:
+        """
+        Send the status line and headers if they are not sent yet.
+
+        :raises StartResponseMissing: when there are none.
+        """
+        self.write(b"")
+
+    def write(self, block: bytes) -> None:
+        """
+        Send a block of the body, after the status line and headers.
+
+        What is more than Content-Length is dropped and logged.  Does nothing when
+        the client has gone away.
+
+        :raises StartResponseMissing: before ``start_response``.
+        :raises ResponseOver: after the end.
+        """
+        first = self.state is State.HEADERS_SET
+        self._upon(Event.BLOCK)
+        if self.state is State.ABORTED:
+            return
+        if first:
+            self._send_head()
+        if not self._has_body():
+            return
+        if self._unsent is not None:
+            if len(block) > self._unsent:
+                self._body_too_long()
+                block = block[: self._unsent]
+            self._unsent -= len(block)
+        if block:
+            self._sink.write(block)
+
+    def end(self) -> None:
+        """
+        The application has given all of its body.
+
+        :raises StartResponseMissing: before ``start_response``.
+        :raises BodyTooShort: when Content-Length promised more.
+        """
+        if self.state is State.HEADERS_SET and self._has_body() and self._promised():
+            self.commit()  # So that the client can see what was promised and not kept.
+        if self._unsent and not self.over:
+            assert self._head is not None
+            raise BodyTooShort(
+                f"Content-Length is {self._head.content_length} and the body ended "
+                f"{self._unsent} bytes before; give all of it or no Content-Length"
+            )
+        first = self.state is State.HEADERS_SET
+        self._upon(Event.EXHAUSTED)
+        if first:
+            self._send_head()
+        self._sink.finish(close=self._closes())
+
+    def fail(self, head: Head, body: bytes) -> None:
+        """
+        The application has failed: send this error page in place of its response.
+
+        When the head of its own response is sent already, cut that short.
+        """
+        before = self.state
+        self._upon(Event.FAILED)
+        if before is State.HEADERS_SENT:
+            self._sink.cut()
+        elif not (before is State.FINISHED or before is State.ABORTED):
+            self._sink.send_head(head, body=not self._sink.head_only, close=False)
+            if not self._sink.head_only:
+                self._sink.write(body)
+            self._sink.finish(close=False)
+
+    def lost(self) -> None:
+        """The client has gone away: nothing is sent any more."""
+        self._upon(Event.LOST)
+        self._sink.lost()
+
+    def _upon(self, event: Event) -> None:
+        try:
+            self.state = TRANSITIONS[self.state][event]
+        except KeyError:
+            raise REFUSALS[self.state](
+                f"{event.value}, but {self.state.value} ({self._request})"
+            ) from None
+
+    def _write_from_application(self, block: bytes) -> None:
+        """Send a block now; PEP 3333's ``write``, for old applications."""
+        if not isinstance(block, bytes):
+            raise WrongType(f"Can only write bytes to a transport, not {block!r}")
+        self.write(block)
+
+    def _send_head(self) -> None:
+        head = self._head
+        assert head is not None  # The table: there is one in HEADERS_SET.
+        if not self._may_have_body() and head.code != NOT_MODIFIED:
+            # RFC 9110, 8.6: no Content-Length in 1xx and 204.
+            head = head._replace(
+                headers=[
+                    (name, value)
+                    for name, value in head.headers
+                    if name.lower() != b"content-length"
+                ]
+            )
+        body = self._has_body()
+        if body:
+            self._unsent = head.content_length
+        self._sink.send_head(head, body=body, close=self._closes())
+
+    def _may_have_body(self) -> bool:
+        # RFC 9110, 6.4.1.
+        assert self._head is not None
+        code = self._head.code
+        return code >= 200 and code != NO_CONTENT and code != NOT_MODIFIED
+
+    def _has_body(self) -> bool:
+        return self._may_have_body() and not self._sink.head_only
+
+    def _promised(self) -> bool:
+        assert self._head is not None
+        return bool(self._head.content_length)
+
+    def _closes(self) -> bool:
+        # After a 1xx, which promises a final response, there is none to come; and
+        # whoever gives a body that does not fit may be wrong about the rest.
+        assert self._head is not None
+        return self._cut_at_length or self._head.code < 200
+
+    def _body_too_long(self) -> None:
+        if not self._cut_at_length:
+            self._cut_at_length = True
+            assert self._head is not None
+            self._log.error(
+                "{request}: the body is longer than its Content-Length of {length} "
+                "bytes and was cut there",
+                request=self._request,
+                length=self._head.content_length,
+            )

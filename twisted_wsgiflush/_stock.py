@@ -1,0 +1,110 @@
+"""
+What RFC 9112 asks of a server and the stock ``twisted.web.http.HTTPChannel`` leaves
+open, as far as a resource can still decide it.
+
+Each rule stands here with its section; what only a channel can decide is listed in
+``docs/conformance.md``.
+"""
+
+from __future__ import annotations
+
+import re
+
+from twisted.web.http import HTTPChannel, Request
+from twisted.web.server import Request as ServerRequest
+from urllib.parse import unquote_to_bytes
+
+# RFC 9112, 3.2.2, with RFC 9110, 4.2.4: no userinfo.
+_ABSOLUTE_FORM = re.compile(
+    rb"https?://(?P<authority>[^/?#@]+)(?P<path>/[^?]*)?(?:\?.*)?", re.I | re.S
+)
+# RFC 9110, 7.2: uri-host [ ":" port ], where uri-host is RFC 3986's, maybe empty.
+_HOST = re.compile(
+    rb"(?:\[[0-9A-Fa-f:.]+\]|\[v[0-9A-Fa-f]+\.[-0-9A-Za-z._~!$&'()*+,;=:]+\]"
+    rb"|(?:[-0-9A-Za-z._~!$&'()*+,;=]|%[0-9A-Fa-f]{2})*)(?::[0-9]*)?"
+)
+
+
+class Refused(Exception):
+    """A request is not handed to the application: a status, and why."""
+
+    def __init__(self, code: int, why: str) -> None:
+        super().__init__(code, why)
+        self.code = code
+        self.why = why
+
+
+def check(request: Request) -> None:
+    """
+    Check what the channel let through.
+
+    :raises Refused: with the status to answer with; the connection ends with that,
+        for the client and we may not agree where the next request begins.
+    """
+    headers = request.requestHeaders
+    hosts = headers.getRawHeaders(b"host") or []
+    # RFC 9112, 3.2.  The rule is HTTP/1.1's: a request that came over another kind
+    # of channel, or none, may have no Host.
+    required = request.clientproto == b"HTTP/1.1"
+    if not hosts and required and isinstance(request.channel, HTTPChannel):
+        raise Refused(400, "A request of HTTP/1.1 must have a Host header.")
+    if len(hosts) > 1:
+        raise Refused(400, "A request must not have more than one Host header.")
+    if hosts and not _HOST.fullmatch(hosts[0]):
+        raise Refused(400, "The Host header is not a host and port.")
+    codings = headers.getRawHeaders(b"transfer-encoding")
+    if codings is not None:
+        # RFC 9112, 6.1 and 6.3: the channel has decoded "chunked", and taken
+        # "identity", which is no coding any more, for the absence of a body.
+        if request.clientproto == b"HTTP/1.0":
+            raise Refused(400, "A request of HTTP/1.0 cannot have a Transfer-Encoding.")
+        if [coding.lower() for coding in codings] != [b"chunked"]:
+            raise Refused(501, "The only Transfer-Encoding understood is chunked.")
+    if request.method == b"CONNECT":
+        # RFC 9110, 9.3.6: a success would turn the connection into a tunnel.
+        raise Refused(501, "This server is no proxy.")
+    if not request.path.startswith(b"/"):
+        raise Refused(400, "The request target is not a path.")
+
+
+def to_origin_form(request: ServerRequest) -> None:
+    """
+    Start the way through the resource tree anew for a target in absolute-form.
+
+    ``Site`` takes such a target for a path and begins in the middle of it.  Call at
+    the root of a tree only, before any of the path is used up.
+    """
+    match = _ABSOLUTE_FORM.fullmatch(request.path)
+    if match is None:
+        return
+    request.path = match["path"] or b"/"
+    request.prepath = []
+    request.postpath = [
+        unquote_to_bytes(segment) for segment in request.path[1:].split(b"/")
+    ]
+    # RFC 9112, 3.2.2: the Host header is to be ignored.
+    request.requestHeaders.setRawHeaders(b"host", [match["authority"]])
+
+
+def heed_connection_close(request: Request) -> None:
+    """
+    Close the connection after the response if the client wants that.
+
+    RFC 9112, 9.6: "close" may stand anywhere in a list of options, and in any of
+    several Connection headers; the channel looks at words of the first one.
+    """
+    for value in request.requestHeaders.getRawHeaders(b"connection") or ():
+        for option in value.split(b","):
+            if option.strip(b" \t").lower() == b"close":
+                close_afterwards(request)
+
+
+def close_afterwards(request: Request) -> None:
+    """
+    Make this response the connection's last.  Does nothing on HTTP/2, where a
+    response ends its stream anyway.
+    """
+    if request.clientproto != b"HTTP/2":
+        request.channel.persistent = False
+        if request.clientproto == b"HTTP/1.1" and not request.startedWriting:
+            request.responseHeaders.setRawHeaders(b"connection", [b"close"])

@@ -1,0 +1,146 @@
+"""
+A WSGI application as a ``twisted.web`` resource, for any place in any tree.
+
+It decides which requests are the application's and what the rest of them gets.
+"""
+
+from __future__ import annotations
+
+from contextvars import copy_context
+
+from twisted.internet.interfaces import IReactorTime
+from twisted.web.http import RESPONSES
+from twisted.web.resource import IResource
+from twisted.web.server import NOT_DONE_YET, Request
+from zope.interface import implementer
+
+from ._environ import environ_of, request_name
+from ._pump import Pump
+from ._requestsink import sink_for
+from ._response import Response
+from ._stock import (
+    Refused,
+    check,
+    close_afterwards,
+    heed_connection_close,
+    to_origin_form,
+)
+from ._types import WSGIApplication
+
+
+@implementer(IResource)
+class WSGIResource:
+    """
+    Runs a WSGI application in the reactor's thread.
+
+    The application gets every request at and below the place of this resource, but
+    for the children that :meth:`putChild` adds.  It is called as soon as a request
+    is complete; its iterable is asked for a block when the one before has gone to
+    the operating system and the client takes more.  An application that blocks
+    keeps everybody else waiting.
+
+    Give the ``Site`` around it ``parsePOSTFormSubmission=False``: with its default
+    it parses forms and uploads into memory before any application sees them.
+
+    :param reactor: the one that serves the requests.
+    :param application: as PEP 3333 says.
+    :param debug: show tracebacks to clients.  Never in production.
+    """
+
+    isLeaf = True
+
+    def __init__(
+        self,
+        reactor: IReactorTime,
+        application: WSGIApplication,
+        *,
+        debug: bool = False,
+    ) -> None:
+        self._reactor = reactor
+        self._application = application
+        self._debug = debug
+        self._children: dict[bytes, IResource] = {}
+        # Each request runs in a copy of the context of this moment.  That of the
+        # request's moment may be another application's: on an asyncio reactor, a
+        # timed call runs in the context that it was made in.
+        self._context = copy_context()
+
+    def putChild(self, path: bytes, child: IResource) -> None:
+        """
+        Let another resource have what is below ``path``, in place of the application.
+
+        :param path: one segment of a path, not percent-encoded.
+        :raises TypeError: when it is not ``bytes``.
+        :raises ValueError: when it is more than one segment.
+        """
+        if not isinstance(path, bytes):
+            raise TypeError(f"path must be bytes, not {path!r} ({type(path).__name__})")
+        if b"/" in path:
+            raise ValueError(f"path must be one segment, without a slash, not {path!r}")
+        self._children[path] = child
+        # Twisted goes on from a leaf no further, and asks no other for its children.
+        self.isLeaf = False
+
+    def getChildWithDefault(self, path: bytes, request: Request) -> IResource:
+        """Find who is responsible: a child, or the application for all other paths."""
+        if len(request.prepath) == 1:
+            to_origin_form(request)
+            if not request.prepath:
+                path = request.postpath.pop(0)
+                request.prepath.append(path)
+        child = self._children.get(path)
+        if child is not None:
+            return child
+        # The segment belongs to PATH_INFO, not to SCRIPT_NAME.
+        request.postpath.insert(0, request.prepath.pop())
+        return _Leaf(self)
+
+    def render(self, request: Request) -> int:
+        """
+        Call the application for a request.
+
+        :returns: always ``NOT_DONE_YET``; the response may be complete by then.
+        """
+        if not request.prepath:
+            to_origin_form(request)
+        try:
+            check(request)
+        except Refused as refused:
+            _refuse(request, refused)
+            return NOT_DONE_YET
+        heed_connection_close(request)
+        name = request_name(request)
+        sink = sink_for(request, self._reactor)
+        pump = Pump(
+            self._reactor,
+            self._context.copy(),
+            Response(sink, name),
+            sink,
+            environ_of(request, name),
+            name,
+            debug=self._debug,
+        )
+        pump.start(self._application)
+        return NOT_DONE_YET
+
+
+@implementer(IResource)
+class _Leaf:
+    """A ``WSGIResource`` with children, for a path that is none of them."""
+
+    isLeaf = True
+
+    def __init__(self, resource: WSGIResource) -> None:
+        self.render = resource.render
+        self.getChildWithDefault = resource.getChildWithDefault
+        self.putChild = resource.putChild
+
+
+def _refuse(request: Request, refused: Refused) -> None:
+    body = f"{refused.code} {RESPONSES[refused.code].decode()}\n\n{refused.why}\n"
+    request.setResponseCode(refused.code)
+    request.setHeader(b"content-type", b"text/plain; charset=utf-8")
+    request.setHeader(b"content-length", b"%d" % len(body))
+    close_afterwards(request)
+    request.write(body.encode())
+    request.finish()
