@@ -2,6 +2,8 @@
 A non-threaded WSGI container for Twisted.
 """
 
+from __future__ import annotations
+
 from .resource import WSGIResource
 
 __version__ = "0.1.0"

@@ -10,13 +10,15 @@ from __future__ import annotations
 
 from functools import lru_cache
 from io import SEEK_END
+from typing import BinaryIO
 
 from twisted.internet.interfaces import IAddress
-from twisted.web.http import Request
+from twisted.web.server import Request
 
 from ._errorlog import ErrorLog
 from ._filewrapper import FileWrapper
 from ._input import InputStream
+from ._stock import segments
 from ._types import Environ
 
 # The same for every request.
@@ -43,19 +45,21 @@ def environ_of(request: Request, name: str) -> Environ:
         PATH_INFO.
     :param name: what the log calls it.
     """
+    assert request.content is not None  # It is complete.
+    prepath, postpath = segments(request)
     target = _text(request.uri)
     local, remote = request.getHost(), request.getClientAddress()
     scheme = "https" if request.isSecure() else "http"
     return {
         **_CONSTANT,
         "REQUEST_METHOD": _text(request.method),
-        "SCRIPT_NAME": _path(request.prepath),
-        "PATH_INFO": _path(request.postpath),
+        "SCRIPT_NAME": _path(prepath),
+        "PATH_INFO": _path(postpath),
         "QUERY_STRING": target.partition("?")[2],
         "REQUEST_URI": target,
         "RAW_URI": target,
         "CONTENT_TYPE": ",".join(_values(request, b"content-type")),
-        "CONTENT_LENGTH": _content_length(request),
+        "CONTENT_LENGTH": _content_length(request, request.content),
         "SERVER_NAME": _server_name(request, local),
         "SERVER_PORT": _server_port(request, local, scheme),
         "SERVER_PROTOCOL": _text(request.clientproto),
@@ -103,11 +107,10 @@ def _path(segments: list[bytes]) -> str:
     return "/" + _text(b"/".join(segments)) if segments else ""
 
 
-def _content_length(request: Request) -> str:
+def _content_length(request: Request, content: BinaryIO) -> str:
     stated = _values(request, b"content-length")
     if stated:
         return stated[0]
-    content = request.content
     size = content.seek(0, SEEK_END)
     content.seek(0)
     # A body without a stated length was chunked, or came by HTTP/2; it is complete

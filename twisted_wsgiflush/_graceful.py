@@ -12,11 +12,16 @@ from typing import Any, TextIO
 from weakref import WeakSet
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import (
+    IDelayedCall,
+    IProtocolNegotiationFactory,
+    IReactorTime,
+)
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from twisted.web.http import Request as HTTPRequest
 from twisted.web.resource import IResource
 from twisted.web.server import Request, Site
+from zope.interface import implementer
 
 from ._stock import close_afterwards
 
@@ -73,7 +78,8 @@ class GracefulSite(Site):
 
         :returns: fires when no request is in flight; at once, if there is none.
         """
-        self._idle = idle = Deferred()
+        idle: Deferred[None] = Deferred()
+        self._idle = idle
         for request in self._in_flight:
             close_afterwards(request)
         self._tell_if_idle()
@@ -103,6 +109,7 @@ class GracefulSite(Site):
             self._idle.callback(None)
 
 
+@implementer(IProtocolNegotiationFactory)
 class Connections(WrappingFactory):
     """
     The connections to a site, of which it knows when the last is gone.
@@ -121,7 +128,8 @@ class Connections(WrappingFactory):
 
     def acceptableProtocols(self) -> list[bytes]:
         """What to negotiate by ALPN (``IProtocolNegotiationFactory``)."""
-        return self._site.acceptableProtocols()
+        protocols: list[bytes] = self._site.acceptableProtocols()
+        return protocols
 
     def unregisterProtocol(self, p: ProtocolWrapper) -> None:
         """A connection is gone."""
@@ -135,7 +143,8 @@ class Connections(WrappingFactory):
         :param timeout: seconds; what has not ended by then is ended.
         :returns: fires when no connection is left.
         """
-        self._drained = drained = Deferred()
+        drained: Deferred[None] = Deferred()
+        self._drained = drained
         self._deadline = self._reactor.callLater(timeout, self._times_up)
         self._site.drain().addCallback(lambda _: self._close())
         self._tell_if_drained()

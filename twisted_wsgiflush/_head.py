@@ -57,7 +57,7 @@ def checked_head(status: object, headers: object) -> Head:
             headers,
             f"headers must be a list, not {headers!r} ({type(headers).__name__})",
         )
-    encoded = []
+    encoded: list[tuple[bytes, bytes]] = []
     content_length = None
     for header in headers:  # type: ignore[attr-defined]  # a list or a sequence by now
         name, value = _checked_header(header)
@@ -88,7 +88,8 @@ def _checked_header(header: object) -> tuple[str, str]:
         )
     if len(header) != 2:  # type: ignore[arg-type]  # a tuple or a sequence by now
         raise WrongType(f"header must be a (str, str) tuple, not {header!r}")
-    name, value = header  # type: ignore[misc]  # a tuple or a sequence by now
+    name: object = header[0]  # type: ignore[index]  # as above
+    value: object = header[1]  # type: ignore[index]  # as above
     if not isinstance(name, str) or not isinstance(value, str):
         raise WrongType(f"header must be (str, str) tuple, not {header!r}")
     if not _TOKEN.fullmatch(name):

@@ -12,14 +12,17 @@ import importlib.util
 import sys
 import traceback
 from collections.abc import Callable
+from functools import partial
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 from twisted.python.usage import UsageError
 
 from ._types import WSGIApplication
+
+_T = TypeVar("_T")
 
 # The attributes to try when none is named.
 _USUAL = ("application", "app")
@@ -95,10 +98,12 @@ def _import_file(path: Path) -> ModuleType:
     path = path.resolve()
     sys.path.insert(0, str(path.parent))  # As ``python path`` would.
     spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None and spec.loader is not None  # It ends in .py.
+    assert spec is not None  # It ends in .py.
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[path.stem] = module
-    _running(lambda: spec.loader.exec_module(module), f"cannot import {str(path)!r}")
+    execute = partial(spec.loader.exec_module, module)
+    _running(execute, f"cannot import {str(path)!r}")
     return module
 
 
@@ -122,10 +127,10 @@ def _find_attribute(module: ModuleType, attribute: str, name: str) -> Any:
 
 
 def _running(
-    call: Callable[[], Any],
+    call: Callable[[], _T],
     failure: str,
     expected: tuple[type[BaseException], ...] = (),
-) -> Any:
+) -> _T:
     """Run the application's code; show its own traceback when it fails."""
     try:
         return call()

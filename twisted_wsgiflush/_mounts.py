@@ -9,7 +9,7 @@ from twisted.web.resource import IResource, Resource
 from twisted.web.server import Request
 from twisted.web.static import File
 
-from ._stock import to_origin_form
+from ._stock import segments, to_origin_form
 
 
 class Mounts(Resource):
@@ -33,20 +33,21 @@ class Mounts(Resource):
         if not path.startswith("/"):
             raise ValueError(f"{path!r} must begin with a slash")
         stripped = path.strip("/").encode()
-        segments = tuple(stripped.split(b"/")) if stripped else ()
-        if segments in self._mounts:
+        key = tuple(stripped.split(b"/")) if stripped else ()
+        if key in self._mounts:
             raise ValueError(f"there is something at {path!r} already")
-        self._mounts[segments] = resource
+        self._mounts[key] = resource
 
     def getChildWithDefault(self, path: bytes, request: Request) -> IResource:
         """Find the longest mount; the path below it is left to its resource."""
         to_origin_form(request)
-        segments = (*request.prepath, *request.postpath)
-        for length in range(len(segments), -1, -1):
-            resource = self._mounts.get(segments[:length])
+        prepath, postpath = segments(request)
+        path_segments = (*prepath, *postpath)
+        for length in range(len(path_segments), -1, -1):
+            resource = self._mounts.get(path_segments[:length])
             if resource is not None:
-                request.prepath = list(segments[:length])
-                request.postpath = list(segments[length:])
+                prepath[:] = path_segments[:length]
+                postpath[:] = path_segments[length:]
                 return resource
         return notFound()
 

@@ -8,6 +8,8 @@ connection is lost: a ``Request`` raises then (F5).
 
 from __future__ import annotations
 
+from typing import Any
+
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime
 from twisted.web.server import Request
@@ -105,7 +107,8 @@ class RequestSink:
         """
         self._detach()
         if self._close_delimited:
-            self._request.transport.abortConnection()
+            transport: Any = self._request.transport
+            transport.abortConnection()
         else:
             self._request.loseConnection()
 
@@ -185,13 +188,17 @@ class HTTP2Sink(_WaitingSink):
     ask, so this looks at the queue.
     """
 
+    def __init__(self, request: Request, reactor: IReactorTime) -> None:
+        super().__init__(request, reactor)
+        self._stream: Any = request.channel
+
     def _producer(self, pump: Pump) -> IPushProducer:
         return self
 
     def cut(self) -> None:
         """Reset the stream; the connection goes on."""
         self._detach()
-        self._request.channel.abortConnection()
+        self._stream.abortConnection()
 
     def pauseProducing(self) -> None:
         """The window is used up: frames leave the queue only when it opens."""
@@ -215,9 +222,8 @@ class HTTP2Sink(_WaitingSink):
         self._look = None
         if self._pump is None:
             return
-        stream = self._request.channel
-        connection = stream._conn
-        if not connection._outboundStreamQueues.get(stream.streamID):
+        connection = self._stream._conn
+        if not connection._outboundStreamQueues.get(self._stream.streamID):
             super()._looked()
             return
         socket_full: Deferred[None] | None = connection._consumerBlocked

@@ -9,10 +9,10 @@ Each rule stands here with its section; what only a channel can decide is listed
 from __future__ import annotations
 
 import re
+from urllib.parse import unquote_to_bytes
 
 from twisted.web.http import HTTPChannel, Request
-from twisted.web.server import Request as ServerRequest
-from urllib.parse import unquote_to_bytes
+from twisted.web.server import Request as SiteRequest
 
 # RFC 9112, 3.2.2, with RFC 9110, 4.2.4: no userinfo.
 _ABSOLUTE_FORM = re.compile(
@@ -67,7 +67,14 @@ def check(request: Request) -> None:
         raise Refused(400, "The request target is not a path.")
 
 
-def to_origin_form(request: ServerRequest) -> None:
+def segments(request: SiteRequest) -> tuple[list[bytes], list[bytes]]:
+    """The segments of its path that led to a resource, and those that are left."""
+    assert request.prepath is not None  # Site has begun to look for the resource.
+    assert request.postpath is not None
+    return request.prepath, request.postpath
+
+
+def to_origin_form(request: SiteRequest) -> None:
     """
     Start the way through the resource tree anew for a target in absolute-form.
 
@@ -78,10 +85,9 @@ def to_origin_form(request: ServerRequest) -> None:
     if match is None:
         return
     request.path = match["path"] or b"/"
-    request.prepath = []
-    request.postpath = [
-        unquote_to_bytes(segment) for segment in request.path[1:].split(b"/")
-    ]
+    prepath, postpath = segments(request)
+    prepath[:] = []
+    postpath[:] = map(unquote_to_bytes, request.path[1:].split(b"/"))
     # RFC 9112, 3.2.2: the Host header is to be ignored.
     request.requestHeaders.setRawHeaders(b"host", [match["authority"]])
 

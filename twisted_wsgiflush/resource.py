@@ -23,6 +23,7 @@ from ._stock import (
     check,
     close_afterwards,
     heed_connection_close,
+    segments,
     to_origin_form,
 )
 from ._types import WSGIApplication
@@ -83,16 +84,16 @@ class WSGIResource:
 
     def getChildWithDefault(self, path: bytes, request: Request) -> IResource:
         """Find who is responsible: a child, or the application for all other paths."""
-        if len(request.prepath) == 1:
+        prepath, postpath = segments(request)
+        if len(prepath) == 1:
             to_origin_form(request)
-            if not request.prepath:
-                path = request.postpath.pop(0)
-                request.prepath.append(path)
-        child = self._children.get(path)
+            if not prepath:
+                prepath.append(postpath.pop(0))
+        child = self._children.get(prepath[-1])
         if child is not None:
             return child
         # The segment belongs to PATH_INFO, not to SCRIPT_NAME.
-        request.postpath.insert(0, request.prepath.pop())
+        postpath.insert(0, prepath.pop())
         return _Leaf(self)
 
     def render(self, request: Request) -> int:

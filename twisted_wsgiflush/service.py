@@ -329,7 +329,7 @@ class WSGIService(Service):
 
 
 def _address(description: str, port: IListeningPort, path: str) -> str:
-    host = port.getHost()
+    host: Any = port.getHost()
     if not hasattr(host, "port"):
         return description
     scheme = "https" if "ssl:" in description or "tls:" in description else "http"

@@ -1,0 +1,68 @@
+"""
+What every test is checked for, whatever it asserts: an error that nobody handled,
+and a reactor that still has something to do.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
+
+import pytest
+from twisted.logger import ILogObserver, LogEvent, LogLevel, globalLogPublisher
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+
+@implementer(ILogObserver)
+class Logged:
+    """The log events of a test."""
+
+    def __init__(self) -> None:
+        self.events: list[LogEvent] = []
+
+    def __call__(self, event: LogEvent) -> None:
+        """An event was logged."""
+        self.events.append(event)
+
+    def flush(self, *errors: type[BaseException]) -> list[Failure]:
+        """Take away the failures of these types, which are then no fault."""
+        flushed, kept = [], []
+        for event in self.events:
+            failure = event.get("log_failure")
+            if failure is not None and failure.check(*errors):
+                flushed.append(failure)
+            else:
+                kept.append(event)
+        self.events[:] = kept
+        return flushed
+
+    def at(self, level: str) -> list[LogEvent]:
+        """The events of a level, such as "warn"."""
+        wanted = LogLevel.levelWithName(level)
+        return [event for event in self.events if event["log_level"] is wanted]
+
+    def take(self, level: str) -> list[LogEvent]:
+        """Take away the events of a level, which are then no fault."""
+        taken = self.at(level)
+        self.events[:] = [event for event in self.events if event not in taken]
+        return taken
+
+
+@pytest.fixture(autouse=True)
+def logged() -> Iterator[Logged]:
+    """
+    Fail the test for a failure in the log that it did not flush.
+
+    pytest-twisted does not: an unhandled error in a Deferred is only logged, when
+    the Deferred is collected.
+    """
+    logged = Logged()
+    globalLogPublisher.addObserver(logged)
+    try:
+        yield logged
+        gc.collect()
+    finally:
+        globalLogPublisher.removeObserver(logged)
+    left = [e["log_failure"] for e in logged.events if "log_failure" in e]
+    assert not left, "\n".join(failure.getTraceback() for failure in left)
