@@ -14,8 +14,9 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from http.client import HTTPConnection, HTTPResponse
+from contextlib import closing, contextmanager
+from email.message import Message
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import IO, NamedTuple
 
@@ -45,6 +46,14 @@ class Ended(NamedTuple):
     stderr: str
 
 
+class Response(NamedTuple):
+    """A response that is complete."""
+
+    status: int
+    headers: Message
+    body: bytes
+
+
 class Server:
     """
     A server that is ready.
@@ -65,20 +74,20 @@ class Server:
         """A client."""
         return socket.create_connection(("127.0.0.1", self.port), timeout=20)
 
-    def request(self, path: str, method: str = "GET", **headers: str) -> HTTPResponse:
+    def request(self, path: str, method: str = "GET", **headers: str) -> Response:
         """The response to a request on a connection of its own."""
-        connection = HTTPConnection("127.0.0.1", self.port, timeout=20)
-        connection.request(
-            method,
-            path,
-            headers={name.replace("_", "-"): headers[name] for name in headers},
-        )
-        return connection.getresponse()
+        with closing(HTTPConnection("127.0.0.1", self.port, timeout=20)) as connection:
+            connection.request(
+                method,
+                path,
+                headers={name.replace("_", "-"): headers[name] for name in headers},
+            )
+            with connection.getresponse() as response:
+                return Response(response.status, response.headers, response.read())
 
     def get(self, path: str = "/", **headers: str) -> bytes:
         """The body of the response to a GET request."""
-        with self.request(path, **headers) as response:
-            return response.read()
+        return self.request(path, **headers).body
 
     def signal(self, number: signal.Signals) -> None:
         """Send it a signal, as a terminal or a service manager does."""

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import io
+import json
 import re
 from typing import Any
 from wsgiref.validate import validator
 
+import http2
 import pytest
+from pytest_twisted import ensureDeferred
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.interfaces import IAddress, ISSLTransport
 from twisted.logger import formatEvent
@@ -139,7 +142,10 @@ def test_the_validator_finds_no_fault(request_bytes: bytes) -> None:
 
     def application(environ, start_response):
         stream = environ["wsgi.input"]
-        stream.read(0), stream.readline(), stream.readlines(), list(stream)
+        stream.read(1)
+        stream.readline()
+        stream.readlines()
+        assert list(stream) == []
         environ["wsgi.errors"].flush()
         start_response("200 OK", [("Content-Type", "text/plain")])
         return [b"valid"]
@@ -479,3 +485,45 @@ def test_the_file_wrapper_sends_a_file() -> None:
     response = serve(application).read()
     assert re.search(b"\r\n\r\nthe content of a file$", response)
     assert file.closed
+
+
+# --- HTTP/2
+
+
+@ensureDeferred
+async def test_a_request_of_http_2_has_the_same_keys() -> None:
+    """The pseudo-headers fill the usual keys, and cookie crumbs are put together."""
+
+    def application(environ, start_response):
+        start_response("200 OK", [])
+        strings = {k: v for k, v in environ.items() if isinstance(v, str)}
+        return [json.dumps(strings).encode()]
+
+    answer = await http2.ask(
+        application,
+        ("content-type", "text/plain"),
+        ("cookie", "a=1"),
+        ("cookie", "b=2"),
+        method="POST",
+        path="/a%2Fb?c",
+        authority="example.com:81",
+        body=b"abc",
+    )
+    assert json.loads(answer.body) == {
+        "REQUEST_METHOD": "POST",
+        "SCRIPT_NAME": "",
+        "PATH_INFO": "/a/b",
+        "QUERY_STRING": "c",
+        "REQUEST_URI": "/a%2Fb?c",
+        "RAW_URI": "/a%2Fb?c",
+        "CONTENT_TYPE": "text/plain",
+        "CONTENT_LENGTH": "3",
+        "SERVER_NAME": "example.com",
+        "SERVER_PORT": "8080",
+        "SERVER_PROTOCOL": "HTTP/2",
+        "REMOTE_ADDR": "127.0.0.1",
+        "REMOTE_PORT": "54321",
+        "HTTP_HOST": "example.com:81",
+        "HTTP_COOKIE": "a=1; b=2",
+        "wsgi.url_scheme": "http",
+    }
