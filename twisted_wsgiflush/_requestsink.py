@@ -66,7 +66,7 @@ class RequestSink:
         replaced = set()
         for name, value in head.headers:
             folded = name.lower()
-            if folded == b"set-cookie":
+            if folded == b"set-cookie" and head.code >= 200:
                 # Request sends this list, and lets it win over such headers.
                 request.cookies.append(value)
                 continue
