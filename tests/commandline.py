@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from email.message import Message
 from http.client import HTTPConnection
 from pathlib import Path
@@ -88,6 +88,12 @@ class Server:
     def get(self, path: str = "/", **headers: str) -> bytes:
         """The body of the response to a GET request."""
         return self.request(path, **headers).body
+
+    def no_longer_accepts(self) -> None:
+        """Wait until a client is refused."""
+        with suppress(ConnectionRefusedError, ConnectionResetError):
+            while True:
+                self.connect().close()
 
     def signal(self, number: signal.Signals) -> None:
         """Send it a signal, as a terminal or a service manager does."""

@@ -33,10 +33,6 @@ class Boom(Exception):
     """What the applications here raise."""
 
 
-class Unexpected(Exception):
-    """What nothing raises."""
-
-
 class Blocks:
     """
     What an application returns, which notes what it is asked for.
@@ -253,7 +249,7 @@ def test_close_is_called_once(make, errors, request_, logged: Logged) -> None:
 
     assert app_iter.asked.count("close") == 1
     assert app_iter.asked[-1] == "close"
-    assert len(logged.flush(*errors, Unexpected)) == len(errors)
+    assert len(logged.flush(*errors)) == len(errors)
 
 
 @pytest.mark.parametrize("blocks", [[], [b""], [b"a"]], ids=repr)
