@@ -87,6 +87,17 @@ def giving(app_iter: Any, *headers: tuple[str, str]) -> WSGIApplication:
     return application
 
 
+def in_turn(*app_iters: Any) -> WSGIApplication:
+    """An application that gives one of these to each request."""
+    responses = iter(app_iters)
+
+    def application(environ, start_response):
+        start_response("200 OK", [])
+        return next(responses)
+
+    return application
+
+
 # --- clients
 
 
@@ -573,13 +584,7 @@ def test_an_error_after_the_head_cuts_the_connection(
 
 def test_an_error_before_the_head_goes_on(logged: Logged) -> None:
     """It is answered with a page, and the next request as any other."""
-    responses = iter([Blocks(Boom()), [b"second"]])
-
-    def application(environ, start_response):
-        start_response("200 OK", [])
-        return next(responses)
-
-    served = serve(application, GET + GET)
+    served = serve(in_turn(Blocks(Boom()), [b"second"]), GET + GET)
 
     response = served.read()
 
@@ -659,28 +664,6 @@ def test_a_transport_that_is_about_to_disconnect_is_left_to_the_reactor() -> Non
     assert client.transport.value().endswith(b"block")
 
 
-def test_pipelined_responses_are_both_paused() -> None:
-    """The second begins on a connection that the first has filled."""
-    second = Blocks(*BLOCKS)
-    responses = iter([BLOCKS, second])
-
-    def application(environ, start_response):
-        start_response("200 OK", [LENGTH])
-        return iter(next(responses))
-
-    client = Client(application, limit=1)
-    client.send(GET + GET)
-
-    for _ in range(30):
-        client.turn(5)
-        if second.asked:
-            break
-        client.drain()
-    client.turn(20)
-
-    assert second.asked == 1
-
-
 # --- TLS
 
 
@@ -691,13 +674,7 @@ def test_a_pipelined_response_over_tls_is_not_paused() -> None:
     it has read a large first one, and then not to read.
     """
     second = Blocks(*BLOCKS)
-    responses = iter([[b"x" * 100_000], second])
-
-    def application(environ, start_response):
-        start_response("200 OK", [])
-        return next(responses)
-
-    client = TLSClient(application, limit=5000)
+    client = TLSClient(in_turn([b"x" * 100_000], second), limit=5000)
     client.send(GET + GET)
 
     client.turn(100)
@@ -708,13 +685,7 @@ def test_a_pipelined_response_over_tls_is_not_paused() -> None:
 def test_a_response_over_tls_is_paused_when_the_one_before_was_read() -> None:
     """As it is without pipelining."""
     blocks = Blocks(*[b"x" * 1000] * 100)
-    responses = iter([[b"x" * 10_000], blocks])
-
-    def application(environ, start_response):
-        start_response("200 OK", [])
-        return next(responses)
-
-    client = TLSClient(application, limit=5000)
+    client = TLSClient(in_turn([b"x" * 10_000], blocks), limit=5000)
     client.get()
     client.read()
     client.get()
@@ -741,9 +712,7 @@ def test_an_error_after_the_head_cuts_a_connection_with_tls(logged: Logged) -> N
 
 def test_a_stream_ends_with_its_response() -> None:
     """And the connection is there for the next."""
-    client = HTTP2Client(
-        lambda environ, start_response: giving(iter(BLOCKS))(environ, start_response)
-    )
+    client = HTTP2Client(in_turn(iter(BLOCKS), iter(BLOCKS)))
 
     client.get()
     client.read()
@@ -758,11 +727,7 @@ def test_a_stream_ends_with_its_response() -> None:
 
 def test_streams_take_turns() -> None:
     """None has to wait for another's end."""
-    client = HTTP2Client(
-        lambda environ, start_response: giving(iter([b"x" * 1000] * 1000))(
-            environ, start_response
-        )
-    )
+    client = HTTP2Client(in_turn(*[iter([b"x" * 1000] * 1000)] * 2))
     client.get()
     client.get()
 
@@ -803,10 +768,8 @@ def test_a_window_that_opens_by_less_than_a_block_sends_part_of_it() -> None:
     assert bodies == [(12, 3), (14, 3), (16, 4)]
 
 
-def test_a_used_up_window_of_the_connection_keeps_the_application_from_being_asked() -> (
-    None
-):
-    """As that of its stream does."""
+def test_a_used_up_window_of_the_connection_keeps_it_from_being_asked() -> None:
+    """As that of the stream does."""
     blocks = Blocks(*[b"x" * 40_000] * 5)
     client = HTTP2Client(giving(blocks), of_all=SMALLEST_WINDOW)
     client.get()
@@ -859,13 +822,7 @@ def test_a_window_that_opens_in_the_turn_in_which_the_connection_empties() -> No
 def test_a_reset_stream_closes_once(limit, window, turns) -> None:
     """And leaves the connection to the others, at any moment."""
     blocks = Blocks(*BLOCKS)
-    responses = iter([blocks, [b"second"]])
-
-    def application(environ, start_response):
-        start_response("200 OK", [])
-        return next(responses)
-
-    client = HTTP2Client(application, limit, window)
+    client = HTTP2Client(in_turn(blocks, [b"second"]), limit, window)
     client.get()
     client.turn(turns)
 
@@ -883,13 +840,7 @@ def test_a_reset_stream_closes_once(limit, window, turns) -> None:
 def test_a_client_that_says_goodbye_closes_once() -> None:
     """GOAWAY ends all that is in flight."""
     blocks = [Blocks(*BLOCKS), Blocks(*BLOCKS)]
-    responses = iter(blocks)
-
-    def application(environ, start_response):
-        start_response("200 OK", [])
-        return next(responses)
-
-    client = HTTP2Client(application)
+    client = HTTP2Client(in_turn(*blocks))
     client.get()
     client.get()
     client.turn(5)
@@ -907,13 +858,7 @@ def test_a_client_that_says_goodbye_closes_once() -> None:
 )
 def test_an_error_after_the_head_resets_the_stream(blocks, logged: Logged) -> None:
     """It is not ended, and the connection goes on."""
-    responses = iter([Blocks(*blocks, Boom()), [b"second"]])
-
-    def application(environ, start_response):
-        start_response("200 OK", [])
-        return next(responses)
-
-    client = HTTP2Client(application)
+    client = HTTP2Client(in_turn(Blocks(*blocks, Boom()), [b"second"]))
     client.get()
     client.read()
     client.get()

@@ -246,7 +246,7 @@ class WSGIService(Service):
         self._name = name
         self._path = path
         self._graceful_timeout = graceful_timeout
-        self._ports: list[Deferred[IListeningPort]] = []
+        self._ports: list[tuple[str, IListeningPort]] = []
         self._stopping = False
 
     def privilegedStartService(self) -> None:
@@ -258,9 +258,15 @@ class WSGIService(Service):
         """
         super().privilegedStartService()
         for description, endpoint in self._endpoints:
-            listening = endpoint.listen(self._connections)
-            listening.addErrback(self._cannot_listen, description)
-            self._ports.append(listening)
+            endpoint.listen(self._connections).addCallbacks(
+                self._listens,
+                self._cannot_listen,
+                callbackArgs=(description,),
+                errbackArgs=(description,),
+            )
+        # Not in the errback: that would make a Failure of it.
+        if self.exit_status and not self._reactor.running:
+            raise SystemExit(self.exit_status)
 
     def startService(self) -> None:
         """Listen, and print a line when that is done."""
@@ -268,8 +274,6 @@ class WSGIService(Service):
             self.privilegedStartService()
         super().startService()
         self._reactor.callWhenRunning(self._take_signals)
-        listening = DeferredList(self._ports, fireOnOneErrback=True)
-        listening.addCallbacks(self._announce, self._give_up)
 
     def stopService(self) -> Deferred[None]:
         """
@@ -279,32 +283,27 @@ class WSGIService(Service):
         """
         super().stopService()
         self._stopping = True
-        stopped = [
-            port.addCallback(lambda port: maybeDeferred(port.stopListening))
-            for port in self._ports
-        ]
+        stopped = [maybeDeferred(port.stopListening) for _, port in self._ports]
         return DeferredList(stopped, consumeErrors=True).addCallback(
             lambda _: self._connections.drain(self._graceful_timeout)
         )
 
-    def _cannot_listen(self, failure: Failure, description: str) -> Failure:
+    def _listens(self, port: IListeningPort, description: str) -> None:
+        self._ports.append((description, port))
+        if len(self._ports) == len(self._endpoints):
+            self._reactor.callWhenRunning(self._announce)
+
+    def _cannot_listen(self, failure: Failure, description: str) -> None:
         sys.stderr.write(
             f"wsgiflush: cannot listen on {description}: {failure.getErrorMessage()}\n"
         )
-        if not self._reactor.running:
-            raise SystemExit(2)
-        return failure
-
-    def _give_up(self, failure: Failure) -> None:
         self.exit_status = 2
-        self._reactor.stop()
+        if self._reactor.running:
+            self._reactor.stop()
 
-    def _announce(self, results: list[tuple[bool, IListeningPort]]) -> None:
+    def _announce(self) -> None:
         addresses = [
-            _address(description, port, self._path)
-            for (description, _), (_, port) in zip(
-                self._endpoints, results, strict=True
-            )
+            _address(description, port, self._path) for description, port in self._ports
         ]
         # Not print: the runners of twist and twistd send sys.stdout to the log.
         if sys.__stdout__ is not None:
