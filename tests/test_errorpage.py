@@ -99,7 +99,8 @@ ACCEPTS = [
     ("text/plain;q=0.1, */*;q=0.2", HTML),
     ("text/html;q=0.1, */*;q=0.2", PLAIN),
     ("text/*;q=0.1, */*;q=0.2", PLAIN),
-    ("text/plain;q=0, text/*;q=0.1, */*;q=0.9", HTML),
+    ("text/plain;q=0.5, text/*;q=0.1, */*;q=0.9", PLAIN),
+    ("text/plain;q=0.5, */*;q=0.1, text/*;q=0.9", HTML),
     ("text/html;q=0, text/*", PLAIN),
     ("text/html;q=0.9, text/html;q=0.2, text/plain;q=0.5", HTML),
     ("text/html;q=0.2, text/html;q=0.9, text/plain;q=0.5", HTML),
@@ -166,6 +167,7 @@ def test_the_page_in_html(logged: Logged) -> None:
     assert page.open == []
     assert page.texts["title"] == page.texts["h1"] == "500 Internal Server Error"
     assert page.texts["p"] == "The application failed while it handled this request."
+    assert page.texts["body"].isspace()
     assert "pre" not in page.texts
     assert "secret" not in body
 
@@ -196,6 +198,7 @@ def test_the_traceback_in_html(logged: Logged) -> None:
     body = parsed(response)[2]
     page = Page(body)
     assert page.open == []
+    assert page.texts["body"].isspace()
     assert page.texts["pre"] == failure.getTraceback()
     assert "<script>alert('1\")</script>&amp;{title}" in page.texts["pre"]
     assert "script" not in page.texts

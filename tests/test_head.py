@@ -102,7 +102,11 @@ def test_an_iterator_is_no_list() -> None:
     assert "(list_iterator)" in str(error)
 
 
-TOLERATED = [(("X-One", "1"),), UserList([("X-One", "1")])]
+TOLERATED = [
+    (("X-One", "1"),),
+    (("X-One", "1"), ("X-Two", "it must be so")),
+    UserList([("X-One", "1")]),
+]
 
 
 @pytest.mark.parametrize("headers", TOLERATED, ids=repr)

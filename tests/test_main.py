@@ -10,10 +10,9 @@ import sys
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
-from commandline import DOORS, TWIST, Server, run, serving
+from commandline import DOORS, MODULE, TWIST, Server, run, serving
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -23,6 +22,8 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
 )
 from cryptography.x509.oid import NameOID
+from h2.connection import H2Connection
+from h2.events import DataReceived, StreamEnded
 
 from twisted_wsgiflush import __version__
 
@@ -216,6 +217,23 @@ def test_application_that_fails(write: Write, tmp_path: Path, door: str) -> None
     assert ended.stdout == ""
 
 
+@pytest.mark.parametrize("door", [MODULE, TWIST])
+def test_port_in_use(write: Write, tmp_path: Path, door: str) -> None:
+    """A port that another process has is one line, and status 2."""
+    write("hello.py", HELLO)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        endpoint = f"tcp:{taken.getsockname()[1]}:interface=127.0.0.1"
+
+        ended = run("--listen", endpoint, "hello.py", cwd=tmp_path, door=door)
+
+    assert ended.status == 2
+    assert re.fullmatch(
+        rf"wsgiflush: cannot listen on {endpoint}: .*Address already in use\.\n",
+        ended.stderr,
+    )
+    assert ended.stdout == ""
+
+
 @pytest.mark.parametrize("door", DOORS)
 def test_version(tmp_path: Path, door: str) -> None:
     """Each door tells our version, not Twisted's."""
@@ -384,15 +402,15 @@ def test_several_endpoints(write: Write, tmp_path: Path) -> None:
         *("--listen", "tcp:0:interface=127.0.0.1", "--listen", "tcp:0", "where.py"),
         cwd=tmp_path,
     ) as server:
-        urls = server.ready.removeprefix("wsgiflush: serving where.py at ").split(
-            " and "
+        told = re.fullmatch(
+            r"wsgiflush: serving where\.py at http://127\.0\.0\.1:([0-9]+)/"
+            r" and http://127\.0\.0\.1:([0-9]+)/",
+            server.ready,
         )
-        ports = [urlsplit(url).port for url in urls]
-        for port in ports:
-            with socket.create_connection(("127.0.0.1", port), 20) as client:
-                assert ask(client, "SERVER_PORT") == str(port).encode()
-
-    assert len(set(ports)) == 2
+        assert told is not None
+        for port in told.groups():
+            with socket.create_connection(("127.0.0.1", int(port)), 20) as client:
+                assert ask(client, "SERVER_PORT") == port.encode()
 
 
 def test_unix_socket(write: Write, tmp_path: Path, monkeypatch) -> None:
@@ -473,6 +491,14 @@ os.execv(sys.argv[1], sys.argv[1:])
 # -- the end, while something is in flight --------------------------------------------
 
 
+HTTP2_GET = [
+    (":method", "GET"),
+    (":path", "/"),
+    (":scheme", "https"),
+    (":authority", "localhost"),
+]
+
+
 def streaming(server: Server) -> socket.socket:
     """A client that has the beginning of a response, and does not read on."""
     client = server.connect()
@@ -518,6 +544,46 @@ def test_response_in_flight(write: Write, tmp_path: Path, door: str) -> None:
         assert server.wait().status == 0
 
     assert body == b"x" * 20_000_000
+
+
+def test_http2_response_in_flight(
+    write: Write, tmp_path: Path, certificate: Path
+) -> None:
+    """A stream of HTTP/2 is sent to its end."""
+    write("large.py", LARGE)
+    context = ssl.create_default_context(cafile=str(certificate))
+    context.set_alpn_protocols(["h2"])
+    body = 0
+    ended = False
+
+    with (
+        serving(
+            *("--listen", "ssl:0:privateKey=server.pem:interface=127.0.0.1"),
+            "large.py",
+            cwd=tmp_path,
+        ) as server,
+        context.wrap_socket(server.connect(), server_hostname="localhost") as client,
+    ):
+        assert client.selected_alpn_protocol() == "h2"
+        http2 = H2Connection()
+        http2.initiate_connection()
+        http2.send_headers(1, HTTP2_GET, end_stream=True)
+        client.sendall(http2.data_to_send())
+        while not ended:
+            for event in http2.receive_data(client.recv(65536)):
+                if isinstance(event, DataReceived):
+                    if not body:
+                        server.signal(signal.SIGTERM)
+                        server.no_longer_accepts()
+                    length = event.flow_controlled_length
+                    body += length
+                    http2.acknowledge_received_data(length, 1)
+                ended = ended or isinstance(event, StreamEnded)
+            client.sendall(http2.data_to_send())
+        client.close()
+        assert server.wait().status == 0
+
+    assert body == 20_000_000
 
 
 def test_upload_in_flight(write: Write, tmp_path: Path) -> None:

@@ -430,6 +430,19 @@ def test_a_lost_connection_closes_once(connect, limit, turns) -> None:
     assert client.clock.getDelayedCalls() == []
 
 
+@pytest.mark.parametrize("connect", [Client, TLSClient], ids=["TCP", "TLS"])
+@pytest.mark.parametrize("turns", range(4))
+def test_a_lost_connection_leaves_nothing_scheduled(connect, turns) -> None:
+    """Not even for the next turn; on HTTP/2, Twisted itself does."""
+    client = connect(giving(Blocks(*BLOCKS), LENGTH))
+    client.get()
+    client.turn(turns)
+
+    client.transport.lose()
+
+    assert client.clock.getDelayedCalls() == []
+
+
 @every_connection
 def test_nothing_is_scheduled_after_the_end(connect) -> None:
     """A connection that is idle costs no turns."""

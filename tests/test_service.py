@@ -14,8 +14,12 @@ from twisted.application.service import IService
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IAddress, IListeningPort, IStreamServerEndpoint
-from twisted.internet.protocol import Factory
+from twisted.internet.interfaces import (
+    IAddress,
+    IListeningPort,
+    IProtocolFactory,
+    IStreamServerEndpoint,
+)
 from twisted.internet.testing import MemoryReactor
 from twisted.logger import formatEvent
 from zope.interface import implementer
@@ -298,8 +302,8 @@ class FakeReactor(MemoryReactor, Turns):
 class Port:
     """A port that clients may connect to until it is no longer listened on."""
 
-    def __init__(self, factory: Factory, address: IAddress) -> None:
-        self.factory: Factory | None = factory
+    def __init__(self, factory: IProtocolFactory, address: IAddress) -> None:
+        self.factory: IProtocolFactory | None = factory
         self.address = address
 
     def startListening(self) -> None:
@@ -332,8 +336,8 @@ class Endpoint:
         self.ports: list[Port] = []
         self.ready: Deferred[None] = Deferred()
 
-    def listen(self, factory: Factory) -> Deferred[Port]:
-        port = Port(factory, self.address)
+    def listen(self, protocolFactory: IProtocolFactory) -> Deferred[IListeningPort]:
+        port = Port(protocolFactory, self.address)
         self.ports.append(port)
         return self.ready.addCallback(lambda _: port)
 
@@ -495,12 +499,27 @@ def test_no_standard_output(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_listens_once() -> None:
     """The ports that twistd opens while it has its privileges are the ones served."""
     harness = Harness()
-
     harness.service.privilegedStartService()
+
     harness.start()
 
     assert len(harness.endpoints[0].ports) == 1
     assert harness.service.running
+
+
+def test_endpoint_that_fails_at_once(capsys) -> None:
+    """An endpoint that cannot be had keeps the server from starting, with status 2."""
+    harness = Harness()
+    harness.endpoints[0].ready.errback(CannotListenError("", 80, "no permission"))
+
+    with pytest.raises(SystemExit) as exited:
+        harness.service.startService()
+
+    assert exited.value.code == 2
+    assert capsys.readouterr().err == (
+        "wsgiflush: cannot listen on tcp:8080: "
+        "Couldn't listen on any:80: no permission.\n"
+    )
 
 
 def test_endpoint_that_fails_later(capsys) -> None:

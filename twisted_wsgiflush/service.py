@@ -247,6 +247,7 @@ class WSGIService(Service):
         self._path = path
         self._graceful_timeout = graceful_timeout
         self._ports: list[tuple[str, IListeningPort]] = []
+        self._asked_to_listen = False
         self._stopping = False
 
     def privilegedStartService(self) -> None:
@@ -257,6 +258,7 @@ class WSGIService(Service):
         status 2.
         """
         super().privilegedStartService()
+        self._asked_to_listen = True
         for description, endpoint in self._endpoints:
             endpoint.listen(self._connections).addCallbacks(
                 self._listens,
@@ -270,7 +272,7 @@ class WSGIService(Service):
 
     def startService(self) -> None:
         """Listen, and print a line when that is done."""
-        if not self._ports:
+        if not self._asked_to_listen:
             self.privilegedStartService()
         super().startService()
         self._reactor.callWhenRunning(self._take_signals)
