@@ -24,12 +24,29 @@ CHECKOUT = Path(__file__).parent.parent
 SCRIPTS = Path(sys.executable).parent
 
 MODULE = "python -m twisted_wsgiflush"
+
+# The same on another reactor than the default one.
+ON_ASYNCIO = """
+from twisted.internet import asyncioreactor
+asyncioreactor.install()
+from twisted_wsgiflush.__main__ import main
+main()
+"""
+
+
+def module() -> list[str]:
+    """What runs the command line, on the reactor that the tests run on."""
+    if os.environ["REACTOR_OF_SERVERS"] == "asyncio":
+        return [sys.executable, "-c", ON_ASYNCIO]
+    return [sys.executable, "-m", "twisted_wsgiflush"]
+
+
 TWIST = "twist wsgiflush"
 TWISTD = "twistd -n wsgiflush"
 DOORS = {
-    MODULE: [sys.executable, "-m", "twisted_wsgiflush"],
-    TWIST: [str(SCRIPTS / "twist"), "wsgiflush"],
-    TWISTD: [str(SCRIPTS / "twistd"), "-n", "wsgiflush"],
+    MODULE: module,
+    TWIST: lambda: [str(SCRIPTS / "twist"), "wsgiflush"],
+    TWISTD: lambda: [str(SCRIPTS / "twistd"), "-n", "wsgiflush"],
 }
 
 # Any port that is free; the line that tells of it has its number.
@@ -119,7 +136,7 @@ def command(
     """
     :param runner: options of ``twist`` or ``twistd`` themselves.
     """
-    program, *rest = DOORS[door]
+    program, *rest = DOORS[door]()
     return [program, *runner, *rest, *arguments]
 
 

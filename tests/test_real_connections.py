@@ -256,26 +256,29 @@ def serving(
     return serve
 
 
+def three_times_of(client: Client) -> tuple[list[float], list[float]]:
+    """When three blocks were made, as they say, and when each has arrived."""
+    received = b""
+    made: list[float] = []
+    arrived: list[float] = []
+    while len(made) < 3:
+        received += client.receive()
+        made = [float(when) for when in re.findall(rb"made (\S+)\n", received)]
+        arrived += [time.monotonic()] * (len(made) - len(arrived))
+    client.leave()
+    return made, arrived
+
+
 @every_kind
 def test_a_block_arrives_while_a_blocking_application_makes_the_next(
     kind, serving
 ) -> None:
     """PEP 3333, "Buffering and Streaming": none waits for the one after it."""
-    received = b""
-    arrived = []
-
     with serving(kind, "three_times") as server:
-        client = server.get()
-        while len(arrived) < 3:
-            received += client.receive()
-            times = [
-                float(made) for made in re.findall(rb"made (\d+\.\d+)\n", received)
-            ]
-            arrived += [time.monotonic()] * (len(times) - len(arrived))
-        client.leave()
+        made, arrived = three_times_of(server.get())
 
-    assert arrived[0] < times[1]
-    assert arrived[1] < times[2]
+    assert arrived[0] < made[1]
+    assert arrived[1] < made[2]
 
 
 @pytest.mark.parametrize("kind", ["TCP", "UNIX"])
@@ -283,21 +286,11 @@ def test_what_is_written_arrives_while_a_blocking_application_goes_on(
     kind, serving
 ) -> None:
     """PEP 3333, "The write() Callable": "while the application proceeds onward"."""
-    received = b""
-    arrived = []
-
     with serving(kind, "write_three_times") as server:
-        client = server.get()
-        while len(arrived) < 3:
-            received += client.receive()
-            times = [
-                float(made) for made in re.findall(rb"made (\d+\.\d+)\n", received)
-            ]
-            arrived += [time.monotonic()] * (len(times) - len(arrived))
-        client.leave()
+        made, arrived = three_times_of(server.get())
 
-    assert arrived[0] < times[1]
-    assert arrived[1] < times[2]
+    assert arrived[0] < made[1]
+    assert arrived[1] < made[2]
 
 
 @every_kind
@@ -324,7 +317,7 @@ def test_a_gigabyte_for_a_client_that_does_not_read(kind, serving) -> None:
 def test_a_client_that_reads_slowly_gets_everything(kind, serving) -> None:
     """In bounded memory, too."""
     received = b""
-    resident = []
+    resident: list[int] = []
 
     with serving(kind, "numbers") as server:
         server.rest()
@@ -349,7 +342,7 @@ class Wire(Protocol):
 
     def __init__(self) -> None:
         self.received = b""
-        self.lost: Deferred[type[BaseException]] = Deferred()
+        self.lost: Deferred[BaseException | None] = Deferred()
         self._waiting: list[tuple[Callable[[], bool], Deferred[None]]] = []
 
     def dataReceived(self, data: bytes) -> None:
@@ -357,7 +350,7 @@ class Wire(Protocol):
         self._look()
 
     def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]  # no default
-        self.lost.callback(type(reason.value))
+        self.lost.callback(reason.value)
 
     def get(self) -> None:
         """Send a request."""
@@ -374,7 +367,7 @@ class Wire(Protocol):
         transport.abortConnection()
         await self.closed()
 
-    async def closed(self) -> type[BaseException]:
+    async def closed(self) -> BaseException | None:
         """Wait until the connection is lost; with what error."""
         from twisted.internet import reactor
 
@@ -444,10 +437,10 @@ async def connect(tmp_path: Path, certificate: Path) -> AsyncIterator[Connect]:
     from twisted.internet import reactor
 
     readers = set(reactor.getReaders())
-    ports = []
+    ports: list[Any] = []
     wires: list[Wire] = []
-    pem = certificate.read_text()
-    trusted = Certificate.loadPEM(pem[pem.index("-----BEGIN CERT") :])
+    pem = certificate.read_bytes()
+    trusted = Certificate.loadPEM(pem[pem.index(b"-----BEGIN CERT") :])
 
     async def connect(kind: str, application: WSGIApplication) -> Wire:
         site = Site(WSGIResource(reactor, application), reactor=reactor)
@@ -658,7 +651,7 @@ async def test_an_error_after_the_head_of_http_1_0_resets_the_connection(
 
     client.send(OLD)
 
-    assert await client.closed() is why
+    assert type(await client.closed()) is why
     assert len(logged.flush(Boom)) == 1
 
 

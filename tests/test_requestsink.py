@@ -22,7 +22,7 @@ from OpenSSL import SSL
 from twisted.internet.interfaces import IPushProducer, IWriteDescriptor
 from twisted.internet.ssl import CertificateOptions, PrivateCertificate
 from twisted.protocols.tls import TLSMemoryBIOFactory
-from twisted.web.http import H2Connection
+from twisted.web._http2 import H2Connection
 from twisted.web.server import Request, Site
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
@@ -225,7 +225,7 @@ class HTTP2Client(Client):
         super().__init__(application, limit)
 
     def connect(self, limit: int) -> None:
-        protocol = H2Connection(reactor=self.clock)
+        protocol: Any = H2Connection(reactor=self.clock)
         protocol.requestFactory = self.site.requestFactory
         protocol.site = protocol.factory = self.site
         self.transport = BoundedTransport(protocol, limit)
@@ -338,7 +338,7 @@ def test_a_response_arrives(connect, make) -> None:
 @every_connection
 def test_a_block_has_left_when_the_next_is_asked_for(connect) -> None:
     """PEP 3333, "Buffering and Streaming", whatever buffers there are."""
-    received = []
+    received: list[object] = []
 
     def next_block() -> bytes:
         client.drain()
@@ -356,7 +356,7 @@ def test_a_block_has_left_when_the_next_is_asked_for(connect) -> None:
 @every_connection
 def test_a_large_block_has_left_when_the_next_is_asked_for(connect) -> None:
     """Also when it is more than fits into one frame, record or buffer."""
-    received = []
+    received: list[object] = []
 
     def next_block() -> bytes:
         client.drain()
@@ -900,7 +900,7 @@ def test_an_error_before_the_head_ends_the_stream(logged: Logged) -> None:
 
 def test_what_is_over_may_be_told_anything() -> None:
     """A stream's producer does nothing any more."""
-    requests = []
+    requests: list[tuple[Request, Any]] = []
 
     class Remembered(Request):
         def process(self) -> None:
@@ -927,19 +927,19 @@ def test_what_is_over_may_be_told_anything() -> None:
 
 def test_a_stream_has_a_push_producer() -> None:
     """It stands between Twisted's stream and the application."""
-    requests = []
+    producers: list[Any] = []
 
     class Remembered(Request):
         def process(self) -> None:
             super().process()
-            requests.append(self)
+            producers.append(self.producer)
 
     blocks = Blocks(*BLOCKS)
     client = HTTP2Client(giving(blocks))
     client.transport.protocol.requestFactory = Remembered
     client.get()
 
-    producer = requests[0].producer
+    (producer,) = producers
     producer.stopProducing()
 
     assert verifyObject(IPushProducer, producer)

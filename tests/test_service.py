@@ -13,14 +13,13 @@ import pytest
 from twisted.application.service import IService
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.error import CannotListenError
+from twisted.internet.error import CannotListenError, ReactorNotRunning
 from twisted.internet.interfaces import (
     IAddress,
     IListeningPort,
     IProtocolFactory,
     IStreamServerEndpoint,
 )
-from twisted.internet.testing import MemoryReactor
 from twisted.logger import formatEvent
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
@@ -281,18 +280,29 @@ def test_what_cannot_be_served(
 # -- the service ----------------------------------------------------------------------
 
 
-class FakeReactor(MemoryReactor, Turns):
+class FakeReactor(Turns):
     """A reactor that runs from ``start`` to ``stop``, and turns when it is told to."""
 
     def __init__(self) -> None:
-        MemoryReactor.__init__(self)
-        Turns.__init__(self)
-        self.hasRun = False  # Before Twisted 26 it pretends to have run.
+        super().__init__()
+        self.running = False
+        self.when_running: list[Callable[[], object]] = []
 
     def start(self) -> None:
-        self.running = self.hasRun = True
-        for function, arguments, keywords in self.whenRunningHooks:
-            function(*arguments, **keywords)
+        self.running = True
+        for function in self.when_running:
+            function()
+
+    def stop(self) -> None:
+        if not self.running:
+            raise ReactorNotRunning
+        self.running = False
+
+    def callWhenRunning(self, function: Callable[[], object]) -> None:
+        if self.running:
+            function()
+        else:
+            self.when_running.append(function)
 
     def callFromThread(self, function: Callable[..., object], *arguments: str) -> None:
         self.callLater(0, function, *arguments)
