@@ -54,9 +54,14 @@ class RequestSink:
     def attach(self, pump: Pump) -> None:
         """See :meth:`twisted_wsgiflush._pump.Consumer.attach`."""
         self._pump = pump
-        self._request.registerProducer(self._producer(pump), True)
+        request = self._request
+        request.registerProducer(self._producer(pump), True)
+        # A TLS transport says that it is full once, not at every write (F6): whoever
+        # produces for it next has to ask, and there is no public way to.
+        if getattr(request.channel, "_waitingForTransport", False):
+            pump.pauseProducing()
         # A lost stream of HTTP/2 says this only, a lost connection the other too.
-        self._request.notifyFinish().addErrback(lambda reason: pump.stopProducing())
+        request.notifyFinish().addErrback(lambda reason: pump.stopProducing())
 
     def send_head(self, head: Head, *, body: bool, close: bool) -> None:
         """See :class:`twisted_wsgiflush._response.Sink`, as for the others."""

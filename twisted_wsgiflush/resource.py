@@ -102,8 +102,7 @@ class WSGIResource:
 
         :returns: always ``NOT_DONE_YET``; the response may be complete by then.
         """
-        if not request.prepath:
-            to_origin_form(request)
+        to_origin_form(request)
         try:
             check(request)
         except Refused as refused:

@@ -54,7 +54,7 @@ class Options(UsageOptions):
     """The command line; a mistake in it ends the process with status 2."""
 
     longdesc = ""  # See getUsage.
-    synopsis = "Usage: wsgiflush [options] APPLICATION"
+    synopsis = "[options] APPLICATION"
 
     optFlags = [
         ["factory", None, "APPLICATION is called, without arguments, to get it."],
@@ -77,6 +77,13 @@ class Options(UsageOptions):
         super().__init__()
         self["listen"] = []
         self["static"] = []
+
+    def getSynopsis(self) -> str:
+        """How it is called, by itself or below ``twist``."""
+        if self.parent is None:
+            return f"Usage: wsgiflush {self.synopsis}"
+        below: str = super().getSynopsis()
+        return below
 
     def getUsage(self, width: int | None = None) -> str:
         """The options, then what an application is and some examples."""
@@ -154,8 +161,15 @@ class Options(UsageOptions):
 def _exit(error: object) -> None:
     # The runners of twist and twistd have other ways for a UsageError: a page of
     # usage, and other statuses.
-    sys.stderr.write(f"wsgiflush: {error}\n")
+    _complain(str(error))
     raise SystemExit(2)
+
+
+def _complain(problem: str) -> None:
+    # In one line, and not to sys.stderr, which twistd sends to the log.
+    if sys.__stderr__ is not None:
+        sys.__stderr__.write(f"wsgiflush: {' '.join(problem.split())}\n")
+        sys.__stderr__.flush()
 
 
 def makeService(options: Options) -> WSGIService:
@@ -259,6 +273,8 @@ class WSGIService(Service):
         """
         super().privilegedStartService()
         self._asked_to_listen = True
+        # Before the line that tells that it is ready for anything.
+        self._reactor.callWhenRunning(self._take_signals)
         for description, endpoint in self._endpoints:
             endpoint.listen(self._connections).addCallbacks(
                 self._listens,
@@ -275,7 +291,6 @@ class WSGIService(Service):
         if not self._asked_to_listen:
             self.privilegedStartService()
         super().startService()
-        self._reactor.callWhenRunning(self._take_signals)
 
     def stopService(self) -> Deferred[None]:
         """
@@ -291,14 +306,15 @@ class WSGIService(Service):
         )
 
     def _listens(self, port: IListeningPort, description: str) -> None:
+        if self._stopping:
+            port.stopListening()
+            return
         self._ports.append((description, port))
         if len(self._ports) == len(self._endpoints):
             self._reactor.callWhenRunning(self._announce)
 
     def _cannot_listen(self, failure: Failure, description: str) -> None:
-        sys.stderr.write(
-            f"wsgiflush: cannot listen on {description}: {failure.getErrorMessage()}\n"
-        )
+        _complain(f"cannot listen on {description}: {failure.getErrorMessage()}")
         self.exit_status = 2
         if self._reactor.running:
             self._reactor.stop()
