@@ -15,8 +15,9 @@ from twisted.web.server import NOT_DONE_YET, Request
 from zope.interface import implementer
 
 from ._environ import environ_of, request_name
+from ._http2sink import HTTP2Sink
 from ._pump import Pump
-from ._requestsink import sink_for
+from ._requestsink import RequestSink, TLSSink
 from ._response import Response
 from ._stock import (
     Refused,
@@ -110,7 +111,7 @@ class WSGIResource:
             return NOT_DONE_YET
         heed_connection_close(request)
         name = request_name(request)
-        sink = sink_for(request, self._reactor)
+        sink = _sink(request, self._reactor)
         pump = Pump(
             self._reactor,
             self._context.copy(),
@@ -134,6 +135,15 @@ class _Leaf:
         self.render = resource.render
         self.getChildWithDefault = resource.getChildWithDefault
         self.putChild = resource.putChild
+
+
+def _sink(request: Request, reactor: IReactorTime) -> RequestSink:
+    """The sink that knows the kind of connection a request came by."""
+    if request.clientproto == b"HTTP/2":
+        return HTTP2Sink(request, reactor)
+    if request.isSecure():
+        return TLSSink(request, reactor)
+    return RequestSink(request, reactor)
 
 
 def _refuse(request: Request, refused: Refused) -> None:

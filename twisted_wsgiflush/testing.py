@@ -12,6 +12,7 @@ clock that a test turns by hand, so that what happens is the same every time.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from twisted.internet.address import IPv4Address
@@ -86,6 +87,10 @@ class BoundedTransport(StringTransport):
         if self.producer is not None and self.streaming and self.unread > self.limit:
             self._paused = True
             self.producer.pauseProducing()
+
+    def writeSequence(self, data: Iterable[bytes]) -> None:
+        """Take some blocks of bytes, as one."""
+        self.write(b"".join(data))
 
     def drain(self) -> bytes:
         """The peer reads everything that there is."""
