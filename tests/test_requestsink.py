@@ -32,7 +32,7 @@ from twisted_wsgiflush._types import WSGIApplication
 from twisted_wsgiflush.testing import GET, BoundedTransport, Turns, serve
 
 if TYPE_CHECKING:
-    from tests.conftest import Logged
+    from conftest import Logged
 
 LENGTH = ("Content-Length", "100")
 """For bodies of twenty blocks of five bytes: they are written as they are."""

@@ -438,3 +438,40 @@ def test_what_is_refused_at_the_root_is_refused_below(target: bytes) -> None:
     served = browse(clock, root, b"GET " + target + b" HTTP/1.1\r\n\r\n")
     assert served.drain().startswith(b"HTTP/1.1 400 ")
     assert served.closed
+
+
+class TellsOnce(BoundedTransport):
+    """As one of TLS does, it tells its producer only once that it is full."""
+
+    def write(self, data: bytes) -> None:
+        producer = self.producer
+        if self.unread > self.limit:
+            self.producer = None
+        super().write(data)
+        self.producer = producer
+
+
+def test_a_second_response_does_not_begin_on_a_full_connection() -> None:
+    """Of a response behind one that nobody reads, one block is made at most."""
+    clock = Turns()
+    made = []
+
+    def application(environ, start_response):
+        start_response("200 OK", [])
+        if environ["PATH_INFO"] == "/first":
+            return [b"x" * 1000]
+        return (made.append(number) or b"block" for number in range(20))
+
+    protocol = Site(WSGIResource(clock, application), reactor=clock).buildProtocol(None)
+    transport = TellsOnce(protocol, 500)
+    protocol.makeConnection(transport)
+    protocol.dataReceived(get(b"/first") + get(b"/second"))
+
+    for _ in range(30):
+        clock.turn()
+    assert len(made) <= 1
+
+    for _ in range(30):
+        transport.drain()
+        clock.turn()
+    assert len(made) == 20
