@@ -12,7 +12,7 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
-from commandline import DOORS, MODULE, TWIST, TWISTD, Server, run, serving
+from commandline import DOORS, MODULE, SCRIPT, TWIST, TWISTD, Server, run, serving
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -133,6 +133,15 @@ def test_signal_as_soon_as_it_is_ready(write: Write, tmp_path: Path, door: str) 
         ended = server.stop()
 
     assert ended.status == 0
+
+
+def test_installed_command(write: Write, tmp_path: Path) -> None:
+    """The installed command serves as the module does."""
+    write("hello.py", HELLO)
+
+    with serving("hello.py", cwd=tmp_path, door=SCRIPT) as server:
+        assert server.get() == b"hello"
+        assert server.stop().status == 0
 
 
 def test_output(write: Write, tmp_path: Path) -> None:

@@ -8,14 +8,17 @@ import re
 import threading
 from contextvars import ContextVar
 from http.client import HTTPResponse
+from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from twisted.internet.interfaces import ISSLTransport
 from twisted.web.resource import EncodingResourceWrapper, IResource, Resource
 from twisted.web.server import GzipEncoderFactory, Site
 from twisted.web.static import Data
 from twisted.web.vhost import NameVirtualHost, VHostMonsterResource
+from zope.interface import alsoProvides
 from zope.interface.verify import verifyObject
 
 import twisted_wsgiflush
@@ -475,3 +478,27 @@ def test_a_second_response_does_not_begin_on_a_full_connection() -> None:
         transport.drain()
         clock.turn()
     assert len(made) == 20
+
+
+def test_over_tls_a_block_is_awaited_for_a_turn() -> None:
+    """TLS collects what is written in a turn, so the next block is made after it."""
+    clock = Turns()
+    made = []
+
+    def application(environ, start_response):
+        start_response("200 OK", [])
+        return (made.append(number) or b"block" for number in range(3))
+
+    site = Site(WSGIResource(clock, application), reactor=clock)
+    protocol = site.buildProtocol(None)
+    transport = BoundedTransport(protocol, 65536)
+    protocol.makeConnection(transport)
+    alsoProvides(transport, ISSLTransport)
+    protocol.dataReceived(GET)
+
+    counts = []
+    for _ in range(10):
+        counts.append(len(made))
+        clock.turn()
+    assert all(after - before <= 1 for before, after in pairwise(counts))
+    assert transport.drain().endswith(b"0\r\n\r\n")

@@ -21,6 +21,7 @@ from twisted.internet.interfaces import (
     IStreamServerEndpoint,
 )
 from twisted.logger import formatEvent
+from twisted.python.usage import Options as UsageOptions
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
@@ -202,6 +203,21 @@ def test_help(capsys) -> None:
         assert re.search(rf"^ +{option} +[A-Z/].+", stdout, re.MULTILINE), option
     assert "\n  wsgiflush --listen tcp:80 --listen ssl:443" in stdout
     assert max(map(len, stdout.splitlines())) < 89
+
+
+def test_help_below_another_command(capsys) -> None:
+    """As the command of another one, the help begins with that one's name."""
+
+    class Runner(UsageOptions):
+        synopsis = "Usage: runner [options]"
+        subCommands = [("wsgiflush", None, Options, "Serves.")]
+
+    with pytest.raises(SystemExit):
+        Runner().parseOptions(["wsgiflush", "--help"])
+
+    assert capsys.readouterr().out.startswith(
+        "Usage: runner [options] wsgiflush [options] APPLICATION\n"
+    )
 
 
 # -- from the options to a service ----------------------------------------------------
