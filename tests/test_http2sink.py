@@ -577,7 +577,7 @@ def test_a_request_that_comes_with_its_end_closes_once(written, end) -> None:
     assert blocks.closed == 1
 
 
-@pytest.mark.parametrize("blocks", [[b"late"], [b"late", b"later"], [b"late", Boom()]])
+@pytest.mark.parametrize("blocks", [[b"a"], [b"a", b"b"], [b"a", Boom()], [Boom()]])
 @pytest.mark.parametrize("early", [[], [b"early"]], ids=["no head", "head"])
 def test_a_connection_that_twisted_gives_up_closes_once(
     early, blocks, logged: Logged
@@ -597,22 +597,26 @@ def test_a_connection_that_twisted_gives_up_closes_once(
 
 
 @pytest.mark.parametrize(
-    "make",
+    ("status", "make"),
     [
-        pytest.param(lambda: [b"a"], id="one block"),
-        pytest.param(lambda: iter([b"a", b"b"]), id="two blocks"),
+        pytest.param("200 OK", lambda: [b"a"], id="one block"),
+        pytest.param("200 OK", lambda: iter([b"a", b"b"]), id="two blocks"),
+        pytest.param("102 Processing", list, id="an interim status"),
     ],
 )
-def test_a_connection_that_a_head_breaks_is_no_error(make, logged: Logged) -> None:
+def test_a_connection_that_a_head_breaks_is_no_error(
+    status, make, logged: Logged
+) -> None:
     """Twisted aborts one on which too many heads wait for the client to read."""
-    responses = iter([iter([b"x" * 60_000] * 10)])
+    large = giving(iter([b"x" * 60_000] * 10))
 
     def application(environ, start_response):
+        # The headers' compression makes nothing of it.
         noise = "".join(random.choices("abcdefghijklmnopqrstuvwxyz~^{}", k=4000))
-        start_response("200 OK", [("X-Noise", noise)])
-        return next(responses, None) or make()
+        start_response(status, [("X-Noise", noise)])
+        return make()
 
-    client = HTTP2Client(application, limit=1000)
+    client = HTTP2Client(in_turn_of([large, *[application] * 10]), limit=1000)
     client.get()
     client.turn(8)
 
@@ -622,6 +626,32 @@ def test_a_connection_that_a_head_breaks_is_no_error(make, logged: Logged) -> No
 
     assert [event for event in logged.events if "log_failure" in event] == []
     assert client.clock.getDelayedCalls() == []
+
+
+def test_a_connection_that_a_reset_breaks_closes_once(logged: Logged) -> None:
+    """Twisted aborts it also for that, and for answers to pings."""
+    failing = [Blocks(*[b""] * 5, Boom()), Blocks(*[b""] * 5, Boom())]
+    app_iters = iter(failing)
+
+    def application(environ, start_response):
+        start_response("200 OK", [])(b"")
+        return next(app_iters)
+
+    client = Endings(in_turn_of([application, application, one_block]), limit=1)
+    client.get()
+    client.get()
+    client.read(turns=3)
+    client.get()
+    for _ in range(1023):
+        client.h2.ping(b"12345678")  # Each is answered by 17 bytes; 17 KiB are kept.
+    client.talk()
+
+    client.turn(3)
+
+    assert client.transport.aborted
+    assert [blocks.closed for blocks in failing] == [1, 1]
+    assert len(client.told) == 3
+    assert len(logged.flush(Boom)) == 2
 
 
 # --- as Twisted sees it

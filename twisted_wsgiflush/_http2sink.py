@@ -39,10 +39,28 @@ def reset(request: Request, error_code: int) -> None:
     """End the stream that a request came by; the connection goes on."""
     stream: Any = request.channel
     connection = stream._conn
-    connection.conn.reset_stream(stream.streamID, error_code)
-    if connection._tryToWriteControlData():
+    if _is_open(stream):
+        connection.conn.reset_stream(stream.streamID, error_code)
+        if not connection._tryToWriteControlData():
+            return  # Twisted has aborted the connection, and told all requests.
         connection._requestDone(stream.streamID)
-        request.connectionLost(Failure(ConnectionAborted()))
+    request.connectionLost(Failure(ConnectionAborted()))
+
+
+def _is_open(stream: Any) -> bool:
+    """
+    Whether h2 would take anything for a stream; it raises an error if not.
+
+    Twisted tells that after all other that has come with the end of the stream or
+    connection, or, when it is Twisted that has ended it, 15 s later.
+    """
+    h2 = stream._conn.conn
+    of_h2 = h2.streams.get(stream.streamID)
+    return (
+        of_h2 is not None
+        and not of_h2.closed
+        and h2.state_machine.state.name != "CLOSED"
+    )
 
 
 @implementer(IPushProducer)
@@ -77,7 +95,7 @@ class HTTP2Sink(RequestSink):
 
     def send_head(self, head: Head, *, body: bool, close: bool) -> None:
         """Send the status and headers."""
-        if self._is_open():
+        if self._takes_more():
             self._interim = head.code < 200
             super().send_head(head, body=body, close=close)
 
@@ -108,7 +126,7 @@ class HTTP2Sink(RequestSink):
 
     def cut(self) -> None:
         """Reset the stream; the connection goes on."""
-        if self._is_open():
+        if not self._gone:
             reset(self._request, INTERNAL_ERROR)
 
     def lost(self) -> None:
@@ -132,21 +150,11 @@ class HTTP2Sink(RequestSink):
     def stopProducing(self) -> None:
         """The stream is gone, as ``watch`` is told."""
 
-    def _is_open(self) -> bool:
-        """
-        Whether the stream takes anything; if not, it is gone.
-
-        Twisted tells that after all other that has come with the end of a stream or
-        connection, or, when it is Twisted that has ended it, much later.
-        """
-        if self._gone:
-            return False
-        h2 = self._stream._conn.conn
-        stream = h2.streams.get(self._stream.streamID)
-        if stream is None or stream.closed or h2.state_machine.state.name == "CLOSED":
+    def _takes_more(self) -> bool:
+        """Whether the stream is open; if not, the request hears of it now."""
+        if not self._gone and not _is_open(self._stream):
             self._request.connectionLost(Failure(ConnectionAborted()))
-            return False
-        return True
+        return not self._gone
 
     def _hold(self) -> None:
         if self._pump is not None and self._pause is None:
@@ -158,7 +166,7 @@ class HTTP2Sink(RequestSink):
     def _looked(self) -> None:
         """Do what can be done now."""
         self._look = None
-        if not self._is_open():
+        if not self._takes_more():
             return
         connection = self._stream._conn
         queue = connection._outboundStreamQueues[self._stream.streamID]
@@ -181,8 +189,9 @@ class HTTP2Sink(RequestSink):
         elif self._ending:
             self._detach()
             self._request.finish()
-        elif self._pause is not None:
+        else:
             pause, self._pause = self._pause, None
+            assert pause is not None  # Held since the write, or by attach.
             pause.lift()
 
     def _wait_for_window(self) -> None:
