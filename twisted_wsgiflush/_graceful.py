@@ -35,7 +35,7 @@ class GracefulRequest(Request):
         self._site: GracefulSite = channel.site
         self._late = self._site.draining
         self._site.begun(self)
-        self.notifyFinish().addBoth(lambda _: self._site.ended(self))
+        self.notifyFinish().addBoth(lambda _: self._ended(channel))
 
     def process(self) -> None:
         """The request is complete."""
@@ -46,6 +46,17 @@ class GracefulRequest(Request):
                 return
             close_afterwards(self)
         super().process()
+
+    def _ended(self, channel: Any) -> None:
+        # A stream of HTTP/2 has yet to send that it ends, maybe after others.
+        connection = getattr(channel, "_conn", None)
+        sent: Deferred[int] | None = connection and (
+            connection._streamCleanupCallbacks.get(channel.streamID)
+        )
+        if sent is None:
+            self._site.ended(self)
+        else:
+            sent.addCallback(lambda _: self._site.ended(self))
 
 
 class GracefulSite(Site):

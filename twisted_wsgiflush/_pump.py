@@ -239,5 +239,7 @@ class Pump:
             "{request}: application error", failure, request=self._request
         )
         shown = failure if self._debug else None
-        self._response.fail(*error_page(self._accept, shown))
-        self._guard(self._close)
+        try:
+            self._response.fail(*error_page(self._accept, shown))
+        finally:
+            self._guard(self._close)
