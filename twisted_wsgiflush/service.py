@@ -59,6 +59,7 @@ class Options(UsageOptions):
 
     optFlags = [
         ["factory", None, "APPLICATION is called, without arguments, to get it."],
+        ["no-validation", None, "Do not answer 304 when a flushed head is fresh."],
         ["debug", None, "Show tracebacks to clients. Never in production."],
     ]
 
@@ -174,7 +175,12 @@ def makeService(options: Options) -> WSGIService:
                 mounts.mount(path, files)
             mounts.mount(
                 options["mount"],
-                WSGIResource(reactor, application, debug=options["debug"]),
+                WSGIResource(
+                    reactor,
+                    application,
+                    debug=options["debug"],
+                    validation=not options["no-validation"],
+                ),
             )
         except ValueError as error:
             raise UsageError(f"--mount, --static: {error}") from error
