@@ -4,8 +4,9 @@ A non-threaded WSGI container for Twisted.
 
 from __future__ import annotations
 
+from ._version import VERSION
 from .resource import WSGIResource
 
-__version__ = "0.1.0"
+__version__ = VERSION
 
 __all__ = ["WSGIResource", "__version__"]

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from functools import lru_cache
 from io import SEEK_END
-from typing import BinaryIO
 
 from twisted.internet.interfaces import IAddress
 from twisted.web.server import Request
@@ -20,9 +19,11 @@ from ._filewrapper import FileWrapper
 from ._input import InputStream
 from ._stock import segments
 from ._types import Environ
+from ._version import VERSION
 
 # The same for every request.
 _CONSTANT: Environ = {
+    "SERVER_SOFTWARE": f"twisted-wsgiflush/{VERSION}",
     "wsgi.version": (1, 0),
     "wsgi.run_once": False,
     "wsgi.multithread": False,
@@ -46,6 +47,8 @@ def environ_of(request: Request, name: str) -> Environ:
     :param name: what the log calls it.
     """
     assert request.content is not None  # It is complete.
+    size = request.content.seek(0, SEEK_END)
+    request.content.seek(0)
     prepath, postpath = segments(request)
     target = _text(request.uri)
     local, remote = request.getHost(), request.getClientAddress()
@@ -59,7 +62,7 @@ def environ_of(request: Request, name: str) -> Environ:
         "REQUEST_URI": target,
         "RAW_URI": target,
         "CONTENT_TYPE": ",".join(_values(request, b"content-type")),
-        "CONTENT_LENGTH": _content_length(request, request.content),
+        "CONTENT_LENGTH": _content_length(request, size),
         "SERVER_NAME": _server_name(request, local),
         "SERVER_PORT": _server_port(request, local, scheme),
         "SERVER_PROTOCOL": _text(request.clientproto),
@@ -73,7 +76,7 @@ def environ_of(request: Request, name: str) -> Environ:
             if (variable := _variable(field_name)) is not None
         },
         "wsgi.url_scheme": scheme,
-        "wsgi.input": InputStream(request.content),
+        "wsgi.input": InputStream(request.content, size),
         "wsgi.errors": ErrorLog(name),
     }
 
@@ -107,12 +110,10 @@ def _path(segments: list[bytes]) -> str:
     return "/" + _text(b"/".join(segments)) if segments else ""
 
 
-def _content_length(request: Request, content: BinaryIO) -> str:
+def _content_length(request: Request, size: int) -> str:
     stated = _values(request, b"content-length")
     if stated:
         return stated[0]
-    size = content.seek(0, SEEK_END)
-    content.seek(0)
     # A body without a stated length was chunked, or came by HTTP/2; it is complete
     # now, and applications that stop at CONTENT_LENGTH need one.
     chunked = request.requestHeaders.hasHeader(b"transfer-encoding")
@@ -120,18 +121,23 @@ def _content_length(request: Request, content: BinaryIO) -> str:
 
 
 def _server_name(request: Request, local: IAddress) -> str:
-    address = getattr(local, "host", "localhost")  # A UNIX socket has no host.
-    if request.requestHeaders.hasHeader(b"host") or hasattr(local, "host"):
-        name = _text(request.getRequestHostname()) or address
-    else:
-        name = address
+    host = _host_and_port(request)[0]
+    if not host:
+        # A UNIX socket has no host.
+        host = _text(request.getRequestHostname()) if hasattr(local, "host") else ""
     # RFC 3875, 4.1.14: an IPv6 address stands in brackets.
-    return f"[{name}]" if ":" in name else name
+    return f"[{host}]" if ":" in host and host[0] != "[" else host or "localhost"
 
 
 def _server_port(request: Request, local: IAddress, scheme: str) -> str:
     if hasattr(local, "port"):
         return str(local.port)
+    return _host_and_port(request)[1] or {"http": "80", "https": "443"}[scheme]
+
+
+def _host_and_port(request: Request) -> tuple[str, str]:
+    """The two parts of the Host header, which is valid."""
     host = "".join(_values(request, b"host")[:1])
-    port = host.rpartition("]")[2].rpartition(":")[2] if ":" in host else ""
-    return port if port.isdecimal() else {"http": "80", "https": "443"}[scheme]
+    end_of_address = host.find("]") + 1
+    colon = host.find(":", end_of_address)
+    return (host, "") if colon < 0 else (host[:colon], host[colon + 1 :])

@@ -13,20 +13,24 @@ class InputStream:
     The input stream of one request (PEP 3333, "Input and Error Streams").
 
     :param content: the whole body, positioned at its beginning.
+    :param size: its bytes.
 
     It gives the body's bytes, then ``b""`` for ever, so that an application may read
     to the end with or without a Content-Length (``wsgi.input_terminated``).  Reading
     after the response is over raises :class:`ValueError`: the body is gone then.
     """
 
-    __slots__ = ("_content",)
+    __slots__ = ("_content", "_size")
 
-    def __init__(self, content: BinaryIO) -> None:
+    def __init__(self, content: BinaryIO, size: int) -> None:
         self._content = content
+        self._size = size
 
     def read(self, size: int | None = -1) -> bytes:
         """At most ``size`` bytes; all that are left for a negative one or None."""
-        return self._content.read(-1 if size is None else size)
+        # Files set as much memory aside as they are asked for.
+        left = self._size - self._content.tell()
+        return self._content.read(left if size is None or size < 0 else min(size, left))
 
     def readline(self, size: int | None = -1) -> bytes:
         """A line, of which at most ``size`` bytes."""

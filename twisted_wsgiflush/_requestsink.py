@@ -11,7 +11,12 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime
+from twisted.internet.interfaces import (
+    IDelayedCall,
+    IPushProducer,
+    IReactorTime,
+    IWriteDescriptor,
+)
 from twisted.web.server import Request
 from zope.interface import implementer
 
@@ -80,16 +85,30 @@ class RequestSink:
                 head.reason,
                 request.responseHeaders,
             )
-        elif not body:
-            request.write(b"")
         else:
             self._close_delimited = (
-                request.clientproto == b"HTTP/1.0" and head.content_length is None
+                body
+                and request.clientproto == b"HTTP/1.0"
+                and head.content_length is None
             )
+            request.write(b"")
 
     def write(self, block: bytes) -> None:
-        """Send a block, and with the first one the head."""
+        """Send a block."""
         self._request.write(block)
+
+    def push(self) -> None:
+        """
+        Hand what is written to the kernel, as far as that takes it now.
+
+        The reactor does so anyway, but only when the application has returned.
+        """
+        if IWriteDescriptor.providedBy(self._request.transport):
+            transport: Any = self._request.transport
+            # One that is about to disconnect does that as a result of doWrite, and
+            # the result is for the reactor only.
+            if not transport.disconnecting:
+                transport.doWrite()
 
     def finish(self, *, close: bool) -> None:
         """The response is complete."""
@@ -143,6 +162,9 @@ class _WaitingSink(RequestSink):
         if self._pump is not None and self._pause is None:
             self._pause = self._pump.pauses.hold("a block is on its way")
             self._look_later()
+
+    def push(self) -> None:
+        """The buffer cannot be emptied from here."""
 
     def lost(self) -> None:
         """The connection is gone."""

@@ -108,6 +108,9 @@ class Sink(Protocol):
     def write(self, block: bytes) -> None:
         """Send a block of the body, framed as the head said."""
 
+    def push(self) -> None:
+        """Let nothing that is written wait for the application to return."""
+
     def finish(self, *, close: bool) -> None:
         """The response is complete; with ``close``, the connection ends with it."""
 
@@ -218,6 +221,7 @@ class Response:
             assert self._head is not None
             self._head = replace(self._head) or self._head
         self.write(b"")
+        self._push()
 
     def write(self, block: bytes) -> None:
         """
@@ -300,6 +304,13 @@ class Response:
         if not isinstance(block, bytes):
             raise WrongType(f"Can only write bytes to a transport, not {block!r}")
         self.write(block)
+        self._push()
+
+    def _push(self) -> None:
+        # PEP 3333, "The write() Callable": what is written is on its way to the
+        # client "while the application proceeds onward".
+        if self.state is State.HEADERS_SENT:
+            self._sink.push()
 
     def _send_head(self) -> None:
         head = self._head

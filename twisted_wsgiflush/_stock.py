@@ -11,16 +11,17 @@ from __future__ import annotations
 import re
 from urllib.parse import unquote_to_bytes
 
+from twisted.internet.abstract import isIPv6Address
 from twisted.web.http import HTTPChannel, Request
 from twisted.web.server import Request as SiteRequest
 
 # RFC 9112, 3.2.2, with RFC 9110, 4.2.4: no userinfo.
 _ABSOLUTE_FORM = re.compile(
-    rb"https?://(?P<authority>[^/?#@]+)(?P<path>/[^?]*)?(?:\?.*)?", re.I | re.S
+    rb"https?://(?P<authority>[^/?#@:][^/?#@]*)(?P<path>/[^?]*)?(?:\?.*)?", re.I | re.S
 )
 # RFC 9110, 7.2: uri-host [ ":" port ], where uri-host is RFC 3986's, maybe empty.
 _HOST = re.compile(
-    rb"(?:\[[0-9A-Fa-f:.]+\]|\[v[0-9A-Fa-f]+\.[-0-9A-Za-z._~!$&'()*+,;=:]+\]"
+    rb"(?:\[(?P<ipv6>[0-9A-Fa-f:.]+)\]|\[v[0-9A-Fa-f]+\.[-0-9A-Za-z._~!$&'()*+,;=:]+\]"
     rb"|(?:[-0-9A-Za-z._~!$&'()*+,;=]|%[0-9A-Fa-f]{2})*)(?::[0-9]*)?"
 )
 
@@ -41,18 +42,10 @@ def check(request: Request) -> None:
     :raises Refused: with the status to answer with; the connection ends with that,
         for the client and we may not agree where the next request begins.
     """
-    headers = request.requestHeaders
-    hosts = headers.getRawHeaders(b"host") or []
-    # RFC 9112, 3.2.  The rule is HTTP/1.1's: a request that came over another kind
-    # of channel, or none, may have no Host.
-    required = request.clientproto == b"HTTP/1.1"
-    if not hosts and required and isinstance(request.channel, HTTPChannel):
-        raise Refused(400, "A request of HTTP/1.1 must have a Host header.")
-    if len(hosts) > 1:
-        raise Refused(400, "A request must not have more than one Host header.")
-    if hosts and not _HOST.fullmatch(hosts[0]):
-        raise Refused(400, "The Host header is not a host and port.")
-    codings = headers.getRawHeaders(b"transfer-encoding")
+    wrong = _what_is_wrong_with_the_host(request)
+    if wrong is not None:
+        raise Refused(400, wrong)
+    codings = request.requestHeaders.getRawHeaders(b"transfer-encoding")
     if codings is not None:
         # RFC 9112, 6.1 and 6.3: the channel has decoded "chunked", and taken
         # "identity", which is no coding any more, for the absence of a body.
@@ -65,6 +58,28 @@ def check(request: Request) -> None:
         raise Refused(501, "This server is no proxy.")
     if not request.path.startswith(b"/"):
         raise Refused(400, "The request target is not a path.")
+
+
+def _what_is_wrong_with_the_host(request: Request) -> str | None:
+    """RFC 9112, 3.2: what to tell the client of its Host header."""
+    hosts = request.requestHeaders.getRawHeaders(b"host") or []
+    # The rule is HTTP/1.1's: a request that came over another kind of channel, or
+    # none, may have no Host.
+    required = request.clientproto == b"HTTP/1.1"
+    if not hosts and required and isinstance(request.channel, HTTPChannel):
+        return "A request of HTTP/1.1 must have a Host header."
+    if len(hosts) > 1:
+        return "A request must not have more than one Host header."
+    if hosts and not _is_host(hosts[0]):
+        return "The Host header is not a host and port."
+    return None
+
+
+def _is_host(value: bytes) -> bool:
+    match = _HOST.fullmatch(value)
+    if match is None:
+        return False
+    return match["ipv6"] is None or isIPv6Address(match["ipv6"].decode())
 
 
 def segments(request: SiteRequest) -> tuple[list[bytes], list[bytes]]:
@@ -88,8 +103,9 @@ def to_origin_form(request: SiteRequest) -> None:
     prepath, postpath = segments(request)
     prepath[:] = []
     postpath[:] = map(unquote_to_bytes, request.path[1:].split(b"/"))
-    # RFC 9112, 3.2.2: the Host header is to be ignored.
-    request.requestHeaders.setRawHeaders(b"host", [match["authority"]])
+    # RFC 9112, 3.2.2: the Host header is to be ignored, though it has to be there.
+    if _what_is_wrong_with_the_host(request) is None:
+        request.requestHeaders.setRawHeaders(b"host", [match["authority"]])
 
 
 def heed_connection_close(request: Request) -> None:

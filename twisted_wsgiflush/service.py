@@ -13,7 +13,6 @@ import signal
 import sys
 from collections.abc import Sequence
 from getopt import GetoptError, gnu_getopt
-from itertools import chain
 from types import FrameType
 from typing import Any
 
@@ -142,7 +141,15 @@ class Options(UsageOptions):
             options, names = gnu_getopt(arguments, self.shortOpt, self.longOpt)
         except GetoptError as error:
             raise UsageError(f"{error}; try --help") from error
-        return [*chain.from_iterable(options), "--", *names]
+        with_parameter = {f"--{name}" for name in self.longOpt if name.endswith("=")}
+        return [
+            *(
+                f"{option}={value}" if f"{option}=" in with_parameter else option
+                for option, value in options
+            ),
+            "--",
+            *names,
+        ]
 
 
 def _exit(error: object) -> None:

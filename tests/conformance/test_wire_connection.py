@@ -201,6 +201,14 @@ def test_pipeline_in_small_segments(server: Server) -> None:
             assert (found["PATH_INFO"], found["CONTENT_LENGTH"]) == (f"/{n}", str(n))
 
 
+def test_empty_line_after_a_body_is_overlooked(server: Server) -> None:
+    """RFC 9112, 2.2: an empty line before a request line is ignored."""
+    with server.connect() as client:
+        client.send(request(method="POST", app="echo", body=b"body") + b"\r\n")
+        assert client.response().body == b"body"
+        client.assert_open()
+
+
 def test_slow_response_holds_the_pipeline(server: Server) -> None:
     """A later request does not overtake an earlier one."""
     with server.connect() as client:

@@ -31,6 +31,8 @@ OPERATIONS = [
     case("read all", [["read"]], [BODY]),
     case("read all, then the end", [["read"], ["read"]], [BODY, b""]),
     case("read(-1)", [["read", -1]], [BODY]),
+    case("read(None)", [["read", None]], [BODY]),
+    case("readline(None)", [["readline", None]], [b"first\n"]),
     case("read(0)", [["read", 0], ["read", 3]], [b"", b"fir"]),
     case("read(n)", [["read", 3], ["read", 4]], [b"fir", b"st\ns"]),
     case("read the exact length", [["read", len(BODY)], ["read", 1]], [BODY, b""]),
@@ -175,6 +177,23 @@ def test_large_input(server: Server, frame: str, size: int) -> None:
     assert found["length"] == size
     assert found["sha256"] == hashlib.sha256(body).hexdigest()
     assert found["CONTENT_LENGTH"] == str(size)
+
+
+@pytest.mark.parametrize("frame", ["length", "chunked"])
+def test_large_form_costs_no_memory(server: Server, frame: str) -> None:
+    """An upload of 32 MiB goes to a file; nobody parses it before the application."""
+    part = b'--b\r\nContent-Disposition: form-data; name="f"; filename="f"\r\n\r\n'
+    body = part + b"x" * (32 << 20) + b"\r\n--b--\r\n"
+    fields = [("Content-Type", "multipart/form-data; boundary=b")]
+    server.ask(request(method="POST", body=body[: 1 << 20], app="digest"))
+    before = server.resident()
+    if frame == "chunked":
+        pieces = [body[n : n + 65_000] for n in range(0, len(body), 65_000)]
+        raw = request(method="POST", chunks=pieces, app="hello", headers=fields)
+    else:
+        raw = request(method="POST", body=body, app="hello", headers=fields)
+    assert server.ask(raw).body == b"hello"
+    assert server.resident() - before < 4 << 20
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "PATCH", "DELETE", "OPTIONS", "X"])

@@ -375,6 +375,7 @@ def test_last_block_does_not_wait_for_the_end(server: Server) -> None:
         began = time.monotonic()
         client.send(request("/?gap=0.3", app="slow end"))
         assert_pace(arrivals(client, began, count=1), [0.0])
+        client.rest_of_stream()
 
 
 def test_second_response_of_a_pipeline_keeps_pace(server: Server) -> None:
@@ -532,7 +533,7 @@ def test_slow_reader_gets_everything(server: Server) -> None:
 
 @pytest.mark.parametrize("transport", TRANSPORTS, indirect=True)
 @pytest.mark.parametrize(
-    ("count", "size"), [(400, 80_000), (20_000, 16), (8, 4_000_000)]
+    ("count", "size"), [(400, 80_000), (4_000, 16), (8, 4_000_000)]
 )
 def test_large_response_arrives_whole(transport: Server, count: int, size: int) -> None:
     """Many blocks or large ones: all of them arrive, in order."""
@@ -705,6 +706,18 @@ def test_error_within_a_length_cuts_the_response(
         assert (response.status, response.body) == (200, b"first block")
         assert not response.complete
         client.assert_closed()
+
+
+@pytest.mark.parametrize("stage", ["after a block", "after two blocks"])
+def test_error_without_a_frame_resets_the_connection(
+    server: Server, stage: str
+) -> None:
+    """Where the end of the connection ends the body, only a reset tells of a cut."""
+    with server.connect() as client:
+        client.send(request(app="fail", spec={"stage": stage}, version="HTTP/1.0"))
+        response = client.response()
+        assert (response.status, response.body) == (200, b"first block")
+        assert not response.complete
 
 
 def test_error_after_the_whole_body_harms_nobody(server: Server) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from wire import Closed, Door, Server, WireError, case, new_token, request
+from wire import DOORS, Closed, Server, WireError, case, new_token, request
 
 GET = "GET /@ HTTP/1.1\r\nHost: h\r\n"
 POST = "POST /@ HTTP/1.1\r\nHost: h\r\n"
@@ -243,6 +243,8 @@ BAD_HOSTS = [
     case("with something behind the bracket", "Host: [::1]x\r\n"),
     case("with empty brackets", "Host: []\r\n"),
     case("with a name in brackets", "Host: [h]\r\n"),
+    case("with colons in brackets that are no address", "Host: [:::]\r\n"),
+    case("with a number in brackets", "Host: [1]\r\n"),
 ]
 
 
@@ -523,6 +525,11 @@ CHANNEL_ONLY = {
             (None, "closed"),
         ),
         case(
+            "a NUL in the request line is answered with a bare 400, without Date",
+            "GET /\0 HTTP/1.1\r\nHost: h\r\n\r\n",
+            (400, "closed"),
+        ),
+        case(
             "two empty lines first are refused",
             "\r\n\r\nGET / HTTP/1.1\r\nHost: h\r\n\r\n",
             (400, "closed"),
@@ -561,12 +568,19 @@ CHANNEL_ONLY = {
 }
 
 
-@pytest.mark.parametrize(("raw", "expected"), CHANNEL_ONLY["twisted"])
-def test_channel_of_twisted(
-    door: Door, server: Server, raw: str, expected: tuple[int | None, str]
+@pytest.mark.parametrize(
+    ("door", "raw", "expected"),
+    [
+        pytest.param(door, *row.values, id=f"{door.name}-{row.id}")
+        for door in DOORS
+        for row in CHANNEL_ONLY[door.name]
+    ],
+    indirect=["door"],
+)
+def test_request_that_no_resource_sees(
+    server: Server, raw: str, expected: tuple[int | None, str]
 ) -> None:
-    """What ``HTTPChannel`` decides before any resource; safe, if not all by the RFC."""
-    assert door.name in CHANNEL_ONLY
+    """What is decided before any resource: safe, if not all by the RFC."""
     assert heard(server, raw.encode("latin-1")) == expected
 
 
@@ -579,15 +593,6 @@ def heard(server: Server, raw: bytes) -> tuple[int | None, str]:
         except Closed:
             status = None
         return status, "open" if client.assert_open_or_closed() else "closed"
-
-
-def test_refusal_by_the_channel_has_a_bare_head(server: Server) -> None:
-    """What the channel refuses by itself is answered with a status line alone."""
-    with server.connect() as client:
-        client.send(b"nonsense\r\n\r\n")
-        response = client.response()
-        assert (response.status, response.body) == (400, b"")
-        client.assert_closed()
 
 
 # --- how a refusal is checked

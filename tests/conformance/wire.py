@@ -302,6 +302,12 @@ class Client:
         data, self.buffer = self.buffer, b""
         return data
 
+    def rest_of_stream(self) -> None:
+        """Read chunks, of which some were read before, to the last one."""
+        while not self.buffer.endswith(b"0\r\n\r\n"):
+            assert self._more(), f"closed after {self.buffer[-200:]!r}"
+        self.buffer = b""
+
     def assert_closed(self) -> None:
         """Check that nothing more comes, and that the server closes."""
         if data := self.rest():
@@ -348,12 +354,19 @@ class Log:
 
     def __init__(self) -> None:
         self._text = ""
+        self._ended = False
         self._grown = threading.Condition()
 
     def feed(self, line: str) -> None:
         """Keep one more line."""
         with self._grown:
             self._text += line
+            self._grown.notify_all()
+
+    def end(self) -> None:
+        """Nothing more will come."""
+        with self._grown:
+            self._ended = True
             self._grown.notify_all()
 
     def mark(self) -> int:
@@ -411,6 +424,7 @@ class Server:
         assert self.process.stdout is not None
         for line in self.process.stdout:
             self.log.feed(line)
+        self.log.end()
 
     def connect(self, receive_buffer: int | None = None) -> Client:
         """Open a connection."""

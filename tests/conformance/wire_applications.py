@@ -65,7 +65,7 @@ def spec_of(environ: Environ) -> dict[str, Any]:
 
 def query_of(environ: Environ) -> dict[str, str]:
     """Return the query's fields, each once."""
-    return {k: v[0] for k, v in parse_qs(environ["QUERY_STRING"]).items()}
+    return {k: v[0] for k, v in parse_qs(environ["QUERY_STRING"], True).items()}
 
 
 def answer_json(start_response: StartResponse, value: object) -> list[bytes]:
@@ -219,7 +219,8 @@ def show_environ(environ: Environ, start_response: StartResponse) -> Any:
     types = {k: type(v).__name__ for k, v in environ.items()}
     offers = {
         k: [name for name in dir(environ[k]) if not name.startswith("_")]
-        for k in ("wsgi.input", "wsgi.errors", "wsgi.file_wrapper")
+        for k in ("wsgi.input", "wsgi.errors")
+        if k in environ
     }
     return answer_json(
         start_response,

@@ -1,0 +1,970 @@
+"""
+How an application is called, iterated and closed: when, how often, in which context.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from twisted.internet.interfaces import IPushProducer
+from twisted.web.resource import Resource
+from twisted.web.server import NOT_DONE_YET, Site
+from zope.interface.verify import verifyObject
+
+from twisted_wsgiflush import WSGIResource
+from twisted_wsgiflush._types import WSGIApplication
+from twisted_wsgiflush.errors import BodyTooShort, StartResponseMissing, WrongType
+from twisted_wsgiflush.testing import GET, BoundedTransport, Served, Turns, serve
+
+if TYPE_CHECKING:
+    from tests.conftest import Logged
+
+HEAD = GET.replace(b"GET", b"HEAD")
+LAST_CHUNK = b"0\r\n\r\n"
+# For bodies of twenty blocks of five bytes: they are written as they are.
+LENGTH = ("Content-Length", "100")
+VISITOR: ContextVar[str] = ContextVar("VISITOR", default="nobody")
+
+
+class Boom(Exception):
+    """What the applications here raise."""
+
+
+class Blocks:
+    """
+    What an application returns, which notes what it is asked for.
+
+    :param blocks: an exception is raised in place of a block; what is callable is
+        called for one.
+    """
+
+    def __init__(self, *blocks: Any) -> None:
+        self.asked: list[str] = []
+        self._blocks = iter(blocks)
+
+    def __iter__(self) -> Iterator[bytes]:
+        self.asked.append("iter")
+        return self
+
+    def __next__(self) -> bytes:
+        self.asked.append("next")
+        block = next(self._blocks)
+        if isinstance(block, BaseException):
+            raise block
+        given: bytes = block() if callable(block) else block
+        return given
+
+    def close(self) -> None:
+        self.asked.append("close")
+
+
+class FailsInIter(Blocks):
+    def __iter__(self) -> Iterator[bytes]:
+        super().__iter__()
+        raise Boom
+
+
+class FailsInClose(Blocks):
+    def close(self) -> None:
+        super().close()
+        raise Boom
+
+
+class ClosableList(list):  # type: ignore[type-arg]
+    """A list that wants to be closed, as those of PEP 3333's middleware may."""
+
+    def __init__(self, *blocks: bytes) -> None:
+        super().__init__(blocks)
+        self.asked: list[str] = []
+
+    def close(self) -> None:
+        self.asked.append("close")
+
+
+def giving(app_iter: Any, *headers: tuple[str, str]) -> WSGIApplication:
+    """An application that gives this."""
+
+    def application(environ, start_response):
+        start_response("200 OK", list(headers))
+        return app_iter
+
+    return application
+
+
+def body_of(response: bytes) -> bytes:
+    return response.partition(b"\r\n\r\n")[2]
+
+
+def chunks(*blocks: bytes) -> bytes:
+    return b"".join(b"%x\r\n%s\r\n" % (len(block), block) for block in blocks)
+
+
+# --- who asks, and when
+
+
+def test_the_application_is_called_as_soon_as_the_request_is_complete() -> None:
+    """No turn of the reactor is needed for a list of one block."""
+    served = serve(giving([b"hello"]))
+
+    assert served.drain().endswith(b"\r\n\r\nhello")
+
+
+@pytest.mark.parametrize(
+    ("app_iter", "body"),
+    [
+        ([], b""),
+        ((), b""),
+        ([b""], b""),
+        ([b"one"], b"one"),
+        ((b"one",), b"one"),
+    ],
+)
+def test_at_most_one_block_is_sent_with_its_length(app_iter, body) -> None:
+    """PEP 3333, "Handling the Content-Length Header", and nothing is chunked."""
+    response = serve(giving(app_iter)).drain()
+
+    assert b"Content-Length: %d\r\n" % len(body) in response
+    assert body_of(response) == body
+
+
+@pytest.mark.parametrize(
+    "app_iter",
+    [
+        [b"one", b"two"],
+        (b"one", b"two"),
+        ClosableList(b"one", b"two"),
+        {b"one": 1, b"two": 2},
+        iter([b"one", b"", b"two"]),
+        (block for block in [b"", b"one", b"two"]),
+        Blocks(b"one", b"two", b""),
+    ],
+    ids=lambda app_iter: type(app_iter).__name__,
+)
+def test_any_iterable_is_sent_block_by_block(app_iter) -> None:
+    """Each block that is not empty becomes a chunk of its own."""
+    response = serve(giving(app_iter)).read()
+
+    assert body_of(response) == chunks(b"one", b"two") + LAST_CHUNK
+
+
+def test_a_turn_asks_for_one_block() -> None:
+    """However fast an application yields, others have their turn in between."""
+    blocks = Blocks(*[b"block"] * 3)
+    served = serve(giving(blocks))
+    asked = []
+
+    for _ in range(5):
+        asked.append(blocks.asked.count("next"))
+        served.turn()
+
+    assert asked == [0, 1, 2, 3, 4]
+
+
+def test_a_turn_asks_for_one_empty_block() -> None:
+    """An application that has nothing to send without end keeps nobody waiting."""
+    blocks = Blocks(*[b""] * 1000)
+    served = serve(giving(blocks))
+
+    served.turn(7)
+
+    assert blocks.asked.count("next") == 7
+
+
+def test_a_block_is_sent_before_the_next_is_asked_for() -> None:
+    """PEP 3333, "Buffering and Streaming": each finds those before it sent."""
+    sent = []
+
+    def next_block() -> bytes:
+        sent.append(served.drain())
+        return b"block"
+
+    served = serve(giving(Blocks(next_block, next_block, next_block)))
+    served.turn(4)
+
+    assert sent[0] == b""
+    assert body_of(sent[1]) == chunks(b"block")
+    assert sent[2] == chunks(b"block")
+
+
+def test_the_head_waits_for_a_block_that_is_not_empty() -> None:
+    """PEP 3333, "The start_response() Callable": it may still be replaced."""
+    served = serve(giving(Blocks(b"", b"", b"block")))
+
+    served.turn(2)
+    assert served.drain() == b""
+    served.turn()
+    assert served.drain().startswith(b"HTTP/1.1 200 OK\r\n")
+
+
+def test_no_block_is_asked_for_when_the_content_length_is_exceeded(
+    logged: Logged,
+) -> None:
+    """An endless iterable behind a complete response is not iterated."""
+    blocks = Blocks(b"abc", b"def", b"ghi")
+
+    response = serve(giving(blocks, ("Content-Length", "4"))).read()
+
+    assert body_of(response) == b"abcd"
+    assert blocks.asked == ["iter", "next", "next", "close"]
+    assert len(logged.take("error")) == 1
+
+
+# --- close, exactly once
+
+
+def too_short() -> tuple[WSGIApplication, Any]:
+    blocks = Blocks(b"abc")
+    return giving(blocks, ("Content-Length", "4")), blocks
+
+
+def never_started(blocks: Any) -> tuple[WSGIApplication, Any]:
+    return (lambda environ, start_response: blocks), blocks
+
+
+def given(blocks: Any) -> tuple[WSGIApplication, Any]:
+    return giving(blocks), blocks
+
+
+@pytest.mark.parametrize("request_", [GET, HEAD], ids=["GET", "HEAD"])
+@pytest.mark.parametrize(
+    ("make", "errors"),
+    [
+        pytest.param(make, errors, id=name)
+        for name, make, *errors in [
+            ("the end", lambda: given(Blocks(b"a", b"b"))),
+            ("no block", lambda: given(Blocks())),
+            ("empty blocks", lambda: given(Blocks(b"", b""))),
+            ("a list without blocks", lambda: given(ClosableList())),
+            ("a list of one block", lambda: given(ClosableList(b"a"))),
+            ("a list of two blocks", lambda: given(ClosableList(b"a", b"b"))),
+            ("an error in iter", lambda: given(FailsInIter()), Boom),
+            ("an error in the first block", lambda: given(Blocks(Boom())), Boom),
+            ("an error in a block", lambda: given(Blocks(b"", Boom())), Boom),
+            ("an error in close", lambda: given(FailsInClose()), Boom),
+            (
+                "errors in a block and in close",
+                lambda: given(FailsInClose(Boom())),
+                Boom,
+                Boom,
+            ),
+            ("an exit", lambda: given(Blocks(SystemExit())), SystemExit),
+            (
+                "an interrupt",
+                lambda: given(Blocks(KeyboardInterrupt())),
+                KeyboardInterrupt,
+            ),
+            ("a block of text", lambda: given(Blocks("text")), WrongType),
+            ("a list of text", lambda: given(ClosableList("text")), WrongType),  # type: ignore[arg-type]
+            (
+                "no start_response",
+                lambda: never_started(Blocks(b"a")),
+                StartResponseMissing,
+            ),
+            (
+                "no start_response and no block",
+                lambda: never_started(Blocks()),
+                StartResponseMissing,
+            ),
+        ]
+    ],
+)
+def test_close_is_called_once(make, errors, request_, logged: Logged) -> None:
+    """PEP 3333: "upon completion of the current request" or "due to an error"."""
+    application, app_iter = make()
+
+    serve(application, request_).read()
+
+    assert app_iter.asked.count("close") == 1
+    assert app_iter.asked[-1] == "close"
+    assert len(logged.flush(*errors or (Boom,))) == len(errors)
+
+
+def test_close_is_called_once_when_the_body_is_too_short(logged: Logged) -> None:
+    """Content-Length promised a byte that the application has not given."""
+    application, app_iter = too_short()
+
+    served = serve(application)
+
+    assert body_of(served.read()) == b"abc"
+    assert served.closed
+    assert app_iter.asked == ["iter", "next", "next", "close"]
+    assert logged.flush(BodyTooShort)
+
+
+def test_head_closes_with_the_first_block() -> None:
+    """Nothing more is asked for than it takes to know the status and headers."""
+    blocks = Blocks(b"", b"a", b"b", b"c")
+
+    serve(giving(blocks), HEAD).read()
+
+    assert blocks.asked == ["iter", "next", "next", "close"]
+
+
+@pytest.mark.parametrize("status", ["204 No Content", "304 Not Modified"])
+def test_a_status_without_body_closes_with_the_first_block(status) -> None:
+    """What such a response may not have is not asked for."""
+    blocks = Blocks(b"a", b"b", b"c")
+
+    def application(environ, start_response):
+        start_response(status, [])
+        return blocks
+
+    serve(application).read()
+
+    assert blocks.asked == ["iter", "next", "close"]
+
+
+def test_a_refused_request_does_not_reach_the_application() -> None:
+    """So there is nothing to close."""
+    called = []
+
+    def application(environ, start_response):
+        called.append(environ)
+
+    serve(application, GET.replace(b"Host", b"Nohost")).read()
+
+    assert called == []
+
+
+def test_what_is_closed_is_what_the_application_returned() -> None:
+    """And not the iterator that it gave: they may be two."""
+    inner = Blocks(b"a")
+
+    class Outer(Blocks):
+        def __iter__(self) -> Iterator[bytes]:
+            return iter(inner)
+
+    outer = Outer()
+
+    serve(giving(outer)).read()
+
+    assert outer.asked == ["close"]
+    assert inner.asked == ["iter", "next", "next"]
+
+
+def test_the_response_ends_after_close() -> None:
+    """What ``close`` reports is not too late for an error page."""
+    ended = []
+
+    class Last(Blocks):
+        def close(self) -> None:
+            ended.append(served.drain().endswith(LAST_CHUNK))
+
+    served = serve(giving(Last(b"a")))
+
+    assert served.read().endswith(LAST_CHUNK)
+    assert ended == [False]
+
+
+def test_what_was_written_to_wsgi_errors_without_newline_is_logged_after_close(
+    logged: Logged,
+) -> None:
+    """The last words of an application are not lost."""
+
+    def application(environ, start_response):
+        def blocks():
+            try:
+                yield b"a"
+            finally:
+                environ["wsgi.errors"].write("farewell")
+
+        start_response("200 OK", [])
+        return blocks()
+
+    serve(application).read()
+
+    (event,) = logged.take("error")
+    assert event["text"] == "farewell"
+
+
+# --- the client leaves
+
+
+def leave_before_the_first_step(served: Served) -> None:
+    served.leave()
+
+
+def leave_between_blocks(served: Served) -> None:
+    served.turn(3)
+    served.leave()
+
+
+def leave_after_reading(served: Served) -> None:
+    served.turn(2)
+    served.drain()
+    served.leave()
+
+
+@pytest.mark.parametrize("limit", [1, 65536], ids=["resting", "going on"])
+@pytest.mark.parametrize("block", [b"block", b""], ids=["block", "empty"])
+@pytest.mark.parametrize(
+    "leave",
+    [leave_before_the_first_step, leave_between_blocks, leave_after_reading],
+    ids=lambda leave: leave.__name__,
+)
+def test_a_client_that_leaves_closes_at_once(leave, block, limit) -> None:
+    """The application is not asked again, and no turn is needed for ``close``."""
+    blocks = Blocks(*[block] * 20)
+    served = serve(giving(blocks, LENGTH), limit=limit)
+
+    leave(served)
+    asked = list(blocks.asked)
+    served.turn(3)
+
+    assert asked.count("close") == 1
+    assert blocks.asked == asked
+
+
+def test_a_client_that_leaves_closes_a_generator_where_it_stands() -> None:
+    """It sees ``GeneratorExit`` at its ``yield``."""
+    seen = []
+
+    def application(environ, start_response):
+        start_response("200 OK", [])
+        try:
+            yield b"a"
+        except GeneratorExit:
+            seen.append("exit")
+            raise
+
+    served = serve(application)
+    served.turn()
+    served.leave()
+
+    assert seen == ["exit"]
+
+
+def test_nothing_is_scheduled_after_the_client_has_left() -> None:
+    """A turn that was due is cancelled."""
+    served = serve(giving(Blocks(*[b"a"] * 20)))
+    served.turn(2)
+
+    served.leave()
+
+    assert served.clock.getDelayedCalls() == []
+
+
+def test_nothing_is_scheduled_after_the_end() -> None:
+    """Also not by who gives many blocks, after the last of them."""
+    served = serve(
+        giving(Blocks(b"a", b"b")),
+        GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"),
+    )
+
+    served.read()
+
+    assert served.closed
+    assert served.clock.getDelayedCalls() == []
+
+
+def test_a_client_that_leaves_during_next_closes_after_it() -> None:
+    """A generator cannot be closed while it runs; its block goes nowhere."""
+    seen = []
+
+    def application(environ, start_response):
+        write = start_response("200 OK", [])
+
+        def blocks():
+            try:
+                served.leave()
+                write(b"to nobody")
+                yield b"a"
+            finally:
+                seen.append("finally")
+
+        return blocks()
+
+    served = serve(application)
+    served.turn(3)
+
+    assert seen == ["finally"]
+    assert served.drain() == b""
+    assert served.clock.getDelayedCalls() == []
+
+
+@pytest.mark.parametrize("last", [b"", StopIteration(), Boom()], ids=repr)
+def test_a_client_that_leaves_during_next_closes_once(last, logged: Logged) -> None:
+    """Whatever that ``next`` then ends with."""
+
+    def leaving() -> bytes:
+        served.leave()
+        if isinstance(last, Exception):
+            raise last
+        return last
+
+    blocks = Blocks(leaving, b"more")
+    served = serve(giving(blocks))
+
+    served.turn(3)
+
+    assert blocks.asked == ["iter", "next", "close"]
+    logged.flush(Boom)
+
+
+def test_a_client_that_leaves_during_close_closes_once() -> None:
+    """``close`` is not called again in itself."""
+
+    class Leaves(Blocks):
+        def close(self) -> None:
+            super().close()
+            served.leave()
+
+    blocks = Leaves(b"a")
+    served = serve(giving(blocks))
+
+    served.turn(3)
+
+    assert blocks.asked == ["iter", "next", "next", "close"]
+
+
+def test_an_error_in_close_after_the_client_has_left_is_logged_once(
+    logged: Logged,
+) -> None:
+    """Nobody else hears of it."""
+    blocks = FailsInClose(b"a", b"b")
+    served = serve(giving(blocks))
+    served.turn()
+
+    served.leave()
+
+    assert blocks.asked == ["iter", "next", "close"]
+    assert len(logged.flush(Boom)) == 1
+
+
+def test_a_connection_that_a_write_breaks_closes_once() -> None:
+    """The transport may tell of the loss within the write of a block."""
+
+    class Breaking(BoundedTransport):
+        def write(self, data: bytes) -> None:
+            super().write(data)
+            if b"fatal" in data:
+                self.lose()
+
+    blocks = Blocks(b"a", b"fatal", b"b")
+    clock = Turns()
+    site = Site(WSGIResource(clock, giving(blocks, LENGTH)), reactor=clock)
+    protocol = site.buildProtocol(None)
+    protocol.makeConnection(Breaking(protocol, 65536))
+    protocol.dataReceived(GET)
+
+    for _ in range(5):
+        clock.turn()
+
+    assert blocks.asked == ["iter", "next", "next", "close"]
+    assert clock.getDelayedCalls() == []
+
+
+# --- errors
+
+
+@pytest.mark.parametrize("blocks", [[b""], [b"", b"", b""]])
+def test_an_error_before_the_head_gives_a_page(blocks, logged: Logged) -> None:
+    """The connection goes on, as after any other response."""
+    served = serve(giving(Blocks(*blocks, Boom())))
+
+    response = served.read()
+
+    assert response.startswith(b"HTTP/1.1 500 Internal Server Error\r\n")
+    assert not served.closed
+    assert len(logged.flush(Boom)) == 1
+
+
+def test_an_error_in_the_call_gives_a_page(logged: Logged) -> None:
+    """As one in a block does."""
+
+    def application(environ, start_response):
+        raise Boom
+
+    response = serve(application).read()
+
+    assert response.startswith(b"HTTP/1.1 500 Internal Server Error\r\n")
+    assert len(logged.flush(Boom)) == 1
+
+
+@pytest.mark.parametrize(("debug", "shown"), [(True, True), (False, False)])
+def test_the_traceback_is_for_who_debugs(debug, shown, logged: Logged) -> None:
+    """Others learn nothing of the application from an error."""
+
+    def application(environ, start_response):
+        raise Boom("it says")
+
+    response = serve(application, debug=debug).read()
+
+    assert (b"it says" in response) is shown
+    logged.flush(Boom)
+
+
+def test_an_error_after_the_head_sends_no_last_chunk(logged: Logged) -> None:
+    """The client cannot take the response for a complete one."""
+    served = serve(giving(Blocks(b"a", Boom())))
+
+    response = served.read()
+
+    assert body_of(response) == chunks(b"a")
+    assert served.closed
+    assert len(logged.flush(Boom)) == 1
+
+
+def test_an_error_after_the_head_leaves_nothing_scheduled(logged: Logged) -> None:
+    """And the connection goes down without the application."""
+    served = serve(giving(Blocks(b"a", Boom())))
+
+    served.read()
+
+    assert served.clock.getDelayedCalls() == []
+    logged.flush(Boom)
+
+
+def test_an_error_after_the_end_is_logged(logged: Logged) -> None:
+    """It is ``close`` that fails then, with the head and the body sent already."""
+    served = serve(giving(FailsInClose(b"a"), ("Content-Length", "1")))
+
+    response = served.read()
+
+    assert body_of(response) == b"a"
+    assert served.closed
+    assert len(logged.flush(Boom)) == 1
+
+
+# --- the consumer pauses
+
+
+def test_a_full_consumer_is_asked_for_nothing_more() -> None:
+    """Memory is bounded by the block that filled it, whatever time goes by."""
+    blocks = Blocks(*[b"block"] * 20)
+    served = serve(giving(blocks, LENGTH), limit=1)
+
+    served.turn(10)
+
+    assert blocks.asked.count("next") == 1
+    assert served.clock.getDelayedCalls() == []
+
+
+def test_paused_thrice_resumed_once() -> None:
+    """However often the consumer pauses, one resumption is enough."""
+
+    def application(environ, start_response):
+        write = start_response("200 OK", [LENGTH])
+        for _ in range(3):
+            write(b"block")  # Each fills the transport, and it says so.
+        yield b"block"
+        yield b"the next"
+
+    served = serve(application, limit=1)
+    served.turn(3)
+    sent = body_of(served.drain())
+    served.turn()
+
+    assert sent == b"block" * 4
+    assert served.drain() == b"the next"
+
+
+def test_resumed_in_the_turn_that_paused_it_takes_one_step() -> None:
+    """A step that was due and a resumption are not two steps."""
+    blocks = Blocks(*[b"block"] * 20)
+    served = serve(giving(blocks, LENGTH))
+    producer = served.producer
+    assert producer is not None
+
+    producer.pauseProducing()
+    producer.resumeProducing()
+    served.turn()
+
+    assert blocks.asked.count("next") == 1
+
+
+def test_a_step_that_was_due_is_not_taken_when_it_is_paused_meanwhile() -> None:
+    """Also then the resumption brings it back."""
+    blocks = Blocks(*[b"block"] * 20)
+    served = serve(giving(blocks))
+    producer = served.producer
+    assert producer is not None
+
+    producer.pauseProducing()
+    served.turn(3)
+    asked_while_paused = list(blocks.asked)
+    producer.resumeProducing()
+    served.turn()
+
+    assert asked_while_paused == []
+    assert blocks.asked == ["iter", "next"]
+
+
+def test_resumed_without_a_pause_nothing_happens() -> None:
+    """It is no second way to ask for blocks."""
+    blocks = Blocks(*[b"block"] * 20)
+    served = serve(giving(blocks))
+    producer = served.producer
+    assert producer is not None
+
+    producer.resumeProducing()
+    producer.resumeProducing()
+
+    assert blocks.asked == []
+
+
+def test_a_consumer_that_the_last_block_fills_gets_the_end_when_it_has_room() -> None:
+    """The end comes as one more step, and is not lost."""
+    blocks = Blocks(*[b"block"] * 20)
+    served = serve(giving(blocks, LENGTH), limit=1)
+
+    served.read(turns=30)
+
+    assert blocks.asked[-1] == "close"
+
+
+def test_pipelined_requests_get_their_responses_in_order() -> None:
+    """The second is not even begun before the first is complete."""
+    begun = []
+
+    def application(environ, start_response):
+        begun.append(environ["PATH_INFO"])
+        start_response("200 OK", [])
+        return Blocks(environ["PATH_INFO"].encode(), b"!")
+
+    first, second = GET.replace(b"/ ", b"/first "), GET.replace(b"/ ", b"/second ")
+    served = serve(application, first + second)
+
+    begun_before_the_end = list(begun)
+    response = served.read()
+
+    assert begun_before_the_end == ["/first"]
+    assert response.count(b"HTTP/1.1 200 OK") == 2
+    assert response.index(chunks(b"/first", b"!")) < response.index(
+        chunks(b"/second", b"!")
+    )
+
+
+def test_a_pipelined_response_is_paused_as_the_first() -> None:
+    """It begins on a connection that may be full already (F3)."""
+    first, second = [b"x" * 100], Blocks(*[b"block"] * 20)
+    responses = iter([first, second])
+
+    def application(environ, start_response):
+        start_response("200 OK", [LENGTH])
+        return next(responses)
+
+    served = serve(application, GET + GET, limit=50)
+
+    served.turn(10)
+
+    assert second.asked.count("next") == 1
+
+
+# --- contexts
+
+
+class Visits(Blocks):
+    """Notes who it is asked by."""
+
+    def __init__(self, visitor: str) -> None:
+        super().__init__(self.visit, self.visit)
+        self.seen: list[str] = []
+        self._visitor = visitor
+
+    def __iter__(self) -> Iterator[bytes]:
+        self.visit()
+        return self
+
+    def visit(self) -> bytes:
+        self.seen.append(VISITOR.get())
+        return self._visitor.encode()
+
+    def close(self) -> None:
+        self.visit()
+
+
+def test_a_request_has_one_context() -> None:
+    """What the call sets is there in iter, in every block, and in close."""
+    visits = Visits("me")
+
+    def application(environ, start_response):
+        VISITOR.set("me")
+        start_response("200 OK", [])
+        return visits
+
+    serve(application).read()
+
+    assert visits.seen == ["me"] * 4
+
+
+def test_what_a_block_sets_is_there_in_the_next() -> None:
+    """The steps share a context, they do not just begin with the same."""
+    seen = []
+
+    def application(environ, start_response):
+        start_response("200 OK", [])
+        for visitor in ["one", "two", "three"]:
+            seen.append(VISITOR.get())
+            VISITOR.set(visitor)
+            yield b"block"
+
+    serve(application).read()
+
+    assert seen == ["nobody", "one", "two"]
+
+
+def test_interleaved_requests_see_nothing_of_each_other() -> None:
+    """Each has its own context, though they take turns in one thread."""
+    visits = {"a": Visits("a"), "b": Visits("b")}
+
+    def application(environ, start_response):
+        visitor = environ["PATH_INFO"][1:]
+        VISITOR.set(visitor)
+        start_response("200 OK", [])
+        return visits[visitor]
+
+    both = [
+        serve(application, GET.replace(b"/ ", b"/%s " % name))
+        for name in b"a b".split()
+    ]
+    for _ in range(5):
+        for served in both:
+            served.turn()
+
+    assert visits["a"].seen == ["a"] * 4
+    assert visits["b"].seen == ["b"] * 4
+
+
+def test_a_request_leaves_nothing_in_the_context_around_it() -> None:
+    """Neither for this connection's next request nor for anybody else."""
+    seen = []
+
+    def application(environ, start_response):
+        seen.append(VISITOR.get())
+        VISITOR.set("me")
+        start_response("200 OK", [])
+        return [b"a"]
+
+    serve(application, GET + GET)
+
+    assert seen == ["nobody", "nobody"]
+    assert VISITOR.get() == "nobody"
+
+
+def test_a_request_inherits_the_context_that_its_resource_was_made_in() -> None:
+    """What the process has set up before is there."""
+    token = VISITOR.set("everybody")
+    seen = []
+
+    def application(environ, start_response):
+        seen.append(VISITOR.get())
+        start_response("200 OK", [])
+        return []
+
+    try:
+        served = serve(application, b"")
+    finally:
+        VISITOR.reset(token)
+    served.send(GET)
+
+    assert seen == ["everybody"]
+
+
+# --- an application that blocks
+
+
+def serve_blocking(seconds: float, *when: str) -> Served:
+    """Serve an application that keeps the reactor for so long at these moments."""
+
+    class Slow(Blocks):
+        def __iter__(self) -> Iterator[bytes]:
+            pass_time("iter")
+            return self
+
+        def __next__(self) -> bytes:
+            pass_time("next")
+            return super().__next__()
+
+        def close(self) -> None:
+            pass_time("close")
+
+    def application(environ, start_response):
+        pass_time("call")
+        start_response("200 OK", [])
+        return Slow(b"a", b"b")
+
+    def pass_time(moment: str) -> None:
+        if moment in when:
+            served.clock.rightNow += seconds
+
+    served = serve(application, b"")
+    served.send(GET)
+    return served
+
+
+@pytest.mark.parametrize("when", ["call", "iter", "next", "close"])
+def test_an_application_that_blocks_is_named_in_the_log(when, logged: Logged) -> None:
+    """With the request, and how long everybody else was kept waiting."""
+    serve_blocking(1.5, when).read()
+
+    (event,) = logged.take("warn")
+    assert event["request"] == "GET /"
+    assert event["seconds"] == pytest.approx(1.5)
+
+
+def test_an_application_that_blocks_often_is_named_once(logged: Logged) -> None:
+    """One line for a request tells enough."""
+    serve_blocking(1.5, "call", "iter", "next", "close").read()
+
+    assert len(logged.take("warn")) == 1
+
+
+def test_an_application_that_blocks_a_little_is_not_named(logged: Logged) -> None:
+    """Parts of a second are as usual, also when there are many of them."""
+    serve_blocking(0.9, "call", "iter", "next", "close").read()
+
+    assert logged.at("warn") == []
+
+
+def test_an_application_that_waits_for_its_client_is_not_named(logged: Logged) -> None:
+    """It keeps nobody waiting."""
+    served = serve(giving(Blocks(*[b"block"] * 20), LENGTH), limit=1)
+    served.turn()
+
+    served.clock.turn(3600)
+    served.read(turns=30)
+
+    assert logged.at("warn") == []
+
+
+# --- as Twisted sees it
+
+
+def test_what_writes_to_a_request_is_a_push_producer() -> None:
+    """It says so, and has what it takes."""
+
+    class Spy(Resource):
+        isLeaf = True
+
+        def render(self, request):
+            resource.render(request)
+            producers.append(request.producer)
+            return NOT_DONE_YET
+
+    producers: list[Any] = []
+    clock = Turns()
+    resource = WSGIResource(clock, giving(Blocks(b"a")))
+    protocol = Site(Spy(), reactor=clock).buildProtocol(None)
+    protocol.makeConnection(BoundedTransport(protocol, 65536))
+
+    protocol.dataReceived(GET)
+
+    assert verifyObject(IPushProducer, producers[0])
+
+
+def test_a_producer_that_is_told_to_stop_closes() -> None:
+    """As a consumer may do that has no connection to lose."""
+    blocks = Blocks(*[b"a"] * 20)
+    served = serve(giving(blocks))
+    producer = served.producer
+    assert producer is not None
+
+    producer.stopProducing()
+    producer.stopProducing()
+    served.turn(3)
+
+    assert blocks.asked == ["close"]
