@@ -19,6 +19,17 @@ _ENTITY_TAGS = re.compile(
     rf"[ \t,]*{_ENTITY_TAG.pattern}(?:[ \t]*,[ \t,]*{_ENTITY_TAG.pattern})*[ \t,]*"
 )
 
+# RFC 9110, 5.6.7: the one form to send, and two obsolete ones to understand.
+_DAY = "(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)"
+_LONG_DAY = "(?:Mon|Tues|Wednes|Thurs|Fri|Satur|Sun)day"
+_MONTH = "(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)"
+_TIME = r"[0-9]{2}:[0-9]{2}:[0-9]{2}"
+_HTTP_DATE = re.compile(
+    rf"{_DAY}, [0-9]{{2}} {_MONTH} [0-9]{{4}} {_TIME} GMT"
+    rf"|{_LONG_DAY}, [0-9]{{2}}-{_MONTH}-[0-9]{{2}} {_TIME} GMT"
+    rf"|{_DAY} {_MONTH} [0-9 ][0-9] {_TIME} [0-9]{{4}}"
+)
+
 # RFC 9110, 15.4.5: metadata of a representation that a 304 should do without.
 _LEFT_OUT = frozenset(
     {
@@ -79,11 +90,11 @@ def _not_since(if_modified_since: str | None, last_modified: str | None) -> bool
 
 
 def _date(value: str | None) -> datetime | None:
-    """An HTTP-date (RFC 9110, 5.6.7), or None for what is none: it is ignored then."""
-    if value is None:
+    """An HTTP-date, or None for what is none: it is ignored then."""
+    if value is None or not _HTTP_DATE.fullmatch(value):
         return None
     try:
         date = parsedate_to_datetime(value)
-    except ValueError:
+    except ValueError:  # It has the form of one, and there is no such day or hour.
         return None
-    return date if date.tzinfo else date.replace(tzinfo=timezone.utc)
+    return date.replace(tzinfo=timezone.utc)
