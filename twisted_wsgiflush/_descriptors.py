@@ -8,6 +8,7 @@ two requests may wait for the same one, and for one that the reactor watches its
 from __future__ import annotations
 
 import os
+import select
 import stat
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -26,6 +27,8 @@ class _Descriptor(ABC):
         by :meth:`stop`.
     :raises OSError: when it is not open.
     """
+
+    _event_mask: int
 
     def __init__(self, reactor: Any, number: int) -> None:
         self._reactor = reactor
@@ -46,6 +49,12 @@ class _Descriptor(ABC):
             self._ready = None
             self._unwatch()
         os.close(self._duplicate)
+
+    def has_ended(self) -> bool:
+        """Whether the descriptor is ready, in error, or at its end."""
+        poll = select.poll()
+        poll.register(self._duplicate, self._event_mask)
+        return bool(poll.poll(0))
 
     def fileno(self) -> int:
         """The duplicate; a reactor asks for it even when the wait is over."""
@@ -76,6 +85,8 @@ class _Descriptor(ABC):
 class Readable(_Descriptor):
     """Waits until there is something to read."""
 
+    _event_mask = select.POLLIN
+
     def doRead(self) -> None:
         """There is."""
         self._event()
@@ -90,6 +101,8 @@ class Readable(_Descriptor):
 @implementer(IWriteDescriptor)
 class Writable(_Descriptor):
     """Waits until there is room to write."""
+
+    _event_mask = select.POLLOUT
 
     def doWrite(self) -> None:
         """There is."""

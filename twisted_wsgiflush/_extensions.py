@@ -48,6 +48,9 @@ class Wait(Protocol):
     def start(self, resume: Callable[[], object]) -> None:
         """The suspension is in force: wait, then call ``resume``."""
 
+    def has_ended(self) -> bool:
+        """Whether ``resume`` would be called now, had the reactor looked before."""
+
     def stop(self) -> None:
         """It is over, or never came into force: give everything back."""
 
@@ -112,7 +115,9 @@ class Suspension:
 
     def _timed_out(self) -> None:
         self._timer = None
-        self._end(resumed=False)
+        # A reactor looks at the time before it looks at descriptors, and may come
+        # late to both.
+        self._end(resumed=self._wait is not None and self._wait.has_ended())
 
     def _end(self, *, resumed: bool) -> bool:
         if self.over:
