@@ -209,6 +209,9 @@ class Extensions:
         """
         if not self._response.over:
             self._response.commit(self._not_modified if self._validation else None)
+            if self._response.complete and self._in_force is not None:
+                # Called while suspended, as by a task: there is nothing to wait for.
+                self._in_force.resume()
         return b""
 
     def suspend(self, timeout: int | None = None) -> Callable[[], bool]:

@@ -164,6 +164,9 @@ class Pump:
         self._turn = None
         if self.pauses:
             return
+        if self._response.complete:  # By a flush while it was suspended.
+            self._finish()
+            return
         if self._iterator is None:
             self._iterator = self._ask(iter, self._app_iter)
         block: Any = self._ask(next, self._iterator, _EXHAUSTED)
