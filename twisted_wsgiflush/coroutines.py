@@ -9,7 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import types
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator
+from collections.abc import (
+    AsyncIterable,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Generator,
+    Iterable,
+)
 from contextvars import ContextVar
 from typing import Any, TypeVar
 
@@ -66,24 +73,16 @@ def pass_on(block: bytes) -> Generator[_Block, None, None]:
 
     Call in a coroutine of an ``asynchronous`` application only.
     """
-    passed = _Block(block)
-    yield passed
-    if passed.cancelled:
-        raise CancelledError
+    yield _Block(block)
 
 
 class _Block:
     """A block on its way from a coroutine to the server."""
 
-    __slots__ = ("block", "cancelled")
+    __slots__ = ("block",)
 
     def __init__(self, block: bytes) -> None:
         self.block = block
-        self.cancelled = False
-
-    def cancel(self) -> None:
-        """The server will not ask for another one."""
-        self.cancelled = True
 
 
 def is_late(result: object) -> bool:
@@ -96,25 +95,64 @@ def is_asynchronous(result: object) -> bool:
     return hasattr(result, "__aiter__")
 
 
-def blocks_of(result: Any, environ: dict[str, Any]) -> Generator[bytes, None, None]:
+def blocks_of(
+    result: Any, environ: dict[str, Any], begin: Callable[[Any], Any] = lambda it: it
+) -> Generator[bytes, None, None]:
     """
     The blocks of an iterable that may come late, and may be asynchronous.
 
+    While there is none the blocks are empty, and the application is suspended.
+    Closing the generator cancels what comes late, and closes the iterable.
+
     :param environ: of the request, for its ``x-wsgiorg.suspend``.
+    :param begin: makes the iterable of a result that came late.
     """
-    if is_late(result):
-        result = yield from result_of(result, environ)
-    if is_asynchronous(result):
-        yield from result_of(_pass_all_on(result), environ)
-        return
+    blocks = _blocks_of(result, environ, begin)
+    # Else close() would run nothing of it before the first block is asked for.
+    next(blocks)
+    return blocks
+
+
+def _blocks_of(
+    result: Any, environ: dict[str, Any], begin: Callable[[Any], Any]
+) -> Generator[bytes, None, None]:
     try:
-        yield from result
-    finally:
-        if hasattr(result, "close"):
-            result.close()
+        yield b""
+    except GeneratorExit:
+        dismiss(result)
+        raise
+    cancellations: list[Callable[[], object]] = []
+    on_cancel.set(cancellations)
+    suspend = environ["x-wsgiorg.suspend"]
+    try:
+        if is_late(result):
+            result = yield from _result_of(_begun(result, begin), suspend)
+        if is_asynchronous(result):
+            yield from _result_of(_pass_all_on(result), suspend)
+        else:
+            yield from _closed_once(result)
+    except GeneratorExit:
+        for cancel in cancellations[:]:
+            cancel()
+        raise
 
 
-async def _pass_all_on(blocks: AsyncIterator[bytes]) -> None:
+def dismiss(result: Any) -> None:
+    """Cancel what comes late and close what is there, for nobody wants it."""
+    if isinstance(result, Deferred):
+        result.addCallbacks(dismiss, _forget)
+        result.cancel()
+    elif hasattr(result, "cancel"):
+        result.cancel()
+    elif hasattr(result, "close"):
+        result.close()
+
+
+async def _begun(result: Awaitable[Any], begin: Callable[[Any], Any]) -> Any:
+    return begin(await result)
+
+
+async def _pass_all_on(blocks: AsyncIterable[bytes]) -> None:
     try:
         async for block in blocks:
             await pass_on(block)
@@ -123,76 +161,93 @@ async def _pass_all_on(blocks: AsyncIterator[bytes]) -> None:
             await blocks.aclose()
 
 
-def result_of(
-    awaitable: Awaitable[_T], environ: dict[str, Any]
+def _closed_once(blocks: Iterable[bytes]) -> Generator[bytes, None, None]:
+    try:
+        # Not "yield from": that closes an iterator, too.
+        for block in blocks:  # noqa: UP028
+            yield block
+    finally:
+        if hasattr(blocks, "close"):
+            blocks.close()
+
+
+def _result_of(
+    coroutine: Coroutine[Any, None, _T], suspend: Callable[[], Callable[[], object]]
 ) -> Generator[bytes, None, _T]:
     """
-    Iterate over the blocks that an awaitable passes on; the result is its result.
-
-    While it waits, the blocks are empty and the application is suspended.  Closing
-    the generator cancels the awaitable.
-
-    :param environ: of the request, for its ``x-wsgiorg.suspend``.
+    Iterate over the blocks that a coroutine passes on; the result is its result.
     """
-    suspend = environ["x-wsgiorg.suspend"]
-    cancellations: list[Callable[[], object]] = []
-    on_cancel.set(cancellations)
     try:
         loop = asyncio.get_running_loop()
     except RuntimeError:
-        blocks = _step_by_step(_coroutine(awaitable), suspend)
-    else:
-        blocks = _in_task(_coroutine(awaitable), suspend, loop)
-    try:
-        return (yield from blocks)
-    except GeneratorExit:
-        for cancel in cancellations:
-            cancel()
-        raise
+        return _in_steps(coroutine, suspend)
+    return _in_task(coroutine, suspend, loop)
 
 
-async def _coroutine(awaitable: Awaitable[_T]) -> _T:
-    return await awaitable
+@types.coroutine
+def _driven(
+    coroutine: Coroutine[Any, None, _T],
+    wait: Callable[[Any], Generator[Any, None, None]],
+    error: BaseException | None = None,
+) -> Generator[Any, None, _T]:
+    """
+    Run a coroutine to its end.
+
+    :param wait: waits for what the coroutine awaits; what it raises, the coroutine
+        sees, and so it does what is thrown in meanwhile.
+    :param error: to begin with, the coroutine sees this.
+    """
+    while True:
+        try:
+            awaited = coroutine.send(None) if error is None else coroutine.throw(error)
+        except StopIteration as stop:
+            result: _T = stop.value
+            return result
+        error = None
+        try:
+            yield from wait(awaited)
+        except GeneratorExit:
+            raise  # Whoever closes this knows how to cancel the coroutine.
+        except BaseException as thrown:
+            error = thrown
 
 
-def _step_by_step(
+def _in_steps(
     coroutine: Coroutine[Any, None, _T], suspend: Callable[[], Callable[[], object]]
 ) -> Generator[bytes, None, _T]:
     """Take a step of a coroutine that awaits Deferreds whenever a block is wanted."""
-    awaited: Deferred[Any] | _Block | None = None
-    try:
-        while True:
+
+    def wait(awaited: object) -> Generator[bytes, None, None]:
+        if isinstance(awaited, _Block):
+            yield awaited.block
+        elif isinstance(awaited, Deferred):
+            awaited.addBoth(_passing_through, suspend())
             try:
-                awaited = coroutine.send(None)
-            except StopIteration as stop:
-                result: _T = stop.value
-                return result
-            if isinstance(awaited, _Block):
-                yield awaited.block
-            elif isinstance(awaited, Deferred):
-                awaited.addBoth(_passing_through, suspend())
                 yield b""
-            else:
-                raise TypeError(
-                    f"only Deferreds can be awaited without an asyncio reactor, "
-                    f"not {awaited!r} ({type(awaited).__name__})"
-                )
+            except GeneratorExit:
+                _cancel(awaited)
+                raise
+        else:
+            raise TypeError(
+                f"only Deferreds can be awaited without an asyncio reactor, "
+                f"not {awaited!r} ({type(awaited).__name__})"
+            )
+
+    try:
+        return (yield from _driven(coroutine, wait))
     except GeneratorExit:
-        assert awaited is not None  # It waits, or the generator would not.
-        awaited.cancel()
         # Twisted takes it from here: it may have things to await in the end.
-        Deferred.fromCoroutine(coroutine).addErrback(_log_unless_cancelled)
+        rest = _driven(coroutine, _wait_for_nobody, CancelledError())
+        Deferred.fromCoroutine(rest).addCallbacks(dismiss, _log_unless_cancelled)
         raise
 
 
-def _passing_through(result: _T, resume: Callable[[], object]) -> _T:
-    resume()
-    return result
-
-
-def _log_unless_cancelled(failure: Failure) -> None:
-    if not failure.check(CancelledError, asyncio.CancelledError):
-        _log.failure("A cancelled application failed", failure)
+def _wait_for_nobody(awaited: object) -> Generator[object, None, None]:
+    if isinstance(awaited, _Block):
+        # No Exception: some loop might take that for the failure of a block, and go
+        # on with the next one for ever.
+        raise asyncio.CancelledError
+    yield awaited
 
 
 def _in_task(
@@ -203,8 +258,16 @@ def _in_task(
     """Have a task of asyncio run a coroutine; its blocks come from there one by one."""
     handover = _Handover(loop)
 
+    def wait(awaited: Any) -> Generator[Any, None, None]:
+        if isinstance(awaited, _Block):
+            yield from handover.put(awaited.block)
+        elif isinstance(awaited, Deferred):
+            yield from _fired(awaited, loop)
+        else:
+            yield awaited
+
     async def run() -> _T:
-        return await _translated(coroutine, handover)
+        return await _driven(coroutine, wait)
 
     task = loop.create_task(run())
     task.add_done_callback(handover.wake)
@@ -218,8 +281,10 @@ def _in_task(
                 handover.taken()
         return task.result()
     except GeneratorExit:
-        task.cancel()
-        Deferred.fromFuture(task).addErrback(_log_unless_cancelled)
+        handover.closed = True
+        # Not before its first step: nobody would know then of the coroutine in it.
+        loop.call_soon(task.cancel)
+        Deferred.fromFuture(task).addCallbacks(dismiss, _log_unless_cancelled)
         raise
 
 
@@ -229,11 +294,18 @@ class _Handover:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.block: bytes | None = None
         self.resume: Callable[[], object] | None = None
+        self.closed = False
         self._loop = loop
         self._taken: asyncio.Future[None] | None = None
 
     def put(self, block: bytes) -> asyncio.Future[None]:
-        """Leave a block; the future is done when another is wanted."""
+        """
+        Leave a block; the future is done when another is wanted.
+
+        :raises asyncio.CancelledError: when no block is wanted any more.
+        """
+        if self.closed:
+            raise asyncio.CancelledError
         self.block = block
         self._taken = self._loop.create_future()
         self.wake()
@@ -253,34 +325,11 @@ class _Handover:
             self.resume = None
 
 
-@types.coroutine
-def _translated(
-    coroutine: Coroutine[Any, None, _T], handover: _Handover
-) -> Generator[Any, None, _T]:
-    """Let a task of asyncio run a coroutine that awaits Deferreds and passes blocks."""
-    error: BaseException | None = None
-    while True:
-        try:
-            awaited = coroutine.send(None) if error is None else coroutine.throw(error)
-        except StopIteration as stop:
-            result: _T = stop.value
-            return result
-        error = None
-        try:
-            if isinstance(awaited, Deferred):
-                yield from _fired(awaited)
-            elif isinstance(awaited, _Block):
-                yield from handover.put(awaited.block)
-            else:
-                yield awaited
-        except BaseException as thrown_in:
-            # By the task, into whom it runs: the coroutine.
-            error = thrown_in
-
-
-def _fired(deferred: Deferred[Any]) -> Generator[Any, None, None]:
+def _fired(
+    deferred: Deferred[Any], loop: asyncio.AbstractEventLoop
+) -> Generator[Any, None, None]:
     """Wait for a Deferred as asyncio does, and leave its result to the coroutine."""
-    fired = asyncio.get_running_loop().create_future()
+    fired = loop.create_future()
 
     def fire() -> None:
         if not fired.done():
@@ -290,7 +339,25 @@ def _fired(deferred: Deferred[Any]) -> Generator[Any, None, None]:
     try:
         yield from fired
     except asyncio.CancelledError:
-        deferred.cancel()
-        # The coroutine sees asyncio's error, so nobody will ask for this one.
-        deferred.addErrback(lambda failure: failure.trap(CancelledError))
+        _cancel(deferred)
         raise
+
+
+def _passing_through(result: _T, resume: Callable[[], object]) -> _T:
+    resume()
+    return result
+
+
+def _cancel(deferred: Deferred[Any]) -> None:
+    # The coroutine is cancelled by an error of its own; nobody asks for this one.
+    deferred.cancel()
+    deferred.addErrback(_forget)
+
+
+def _forget(failure: Failure) -> None:
+    """Nobody waits for it any more."""
+
+
+def _log_unless_cancelled(failure: Failure) -> None:
+    if not failure.check(CancelledError, asyncio.CancelledError):
+        _log.failure("A cancelled application failed", failure)

@@ -7,10 +7,10 @@ Web-SIG list (2007-10-04).  Middleware on top of ``x-wsgiorg.suspend``.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Callable, Generator, Iterable, Iterator
+from collections.abc import AsyncIterable, Callable, Iterable, Iterator
 from typing import Any, TypeAlias
 
-from .coroutines import blocks_of, is_asynchronous, is_late, pass_on, result_of
+from .coroutines import blocks_of, dismiss, is_asynchronous, is_late, pass_on
 from .errors import AlreadyStarted, StartResponseMissing
 
 __all__ = ["from_wsgi2", "to_wsgi2"]
@@ -30,20 +30,19 @@ def from_wsgi2(app: Callable[[dict[str, Any]], Any]) -> Callable[..., Any]:
     """
 
     def application(environ: dict[str, Any], start_response: Any) -> Any:
+        def begin(triple: Any) -> Any:
+            status, headers, app_iter = _checked(triple)
+            try:
+                start_response(status, headers)
+            except BaseException:
+                dismiss(app_iter)
+                raise
+            return app_iter
+
         result = app(environ)
         if is_late(result):
-            return late(result, environ, start_response)
-        return begin(result, environ, start_response)
-
-    def late(
-        result: Any, environ: dict[str, Any], start_response: Any
-    ) -> Generator[bytes, None, None]:
-        triple = yield from result_of(result, environ)
-        yield from blocks_of(begin(triple, environ, start_response), environ)
-
-    def begin(result: Any, environ: dict[str, Any], start_response: Any) -> Any:
-        status, headers, app_iter = _checked(result)
-        start_response(status, headers)
+            return blocks_of(result, environ, begin)
+        app_iter = begin(result)
         if is_asynchronous(app_iter):
             return blocks_of(app_iter, environ)
         return app_iter
