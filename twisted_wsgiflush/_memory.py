@@ -5,7 +5,7 @@ A connection between two protocols of this process, with flow control.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from contextvars import Context
+from contextvars import Context, copy_context
 from typing import Any
 
 from twisted.internet.address import UNIXAddress
@@ -34,15 +34,15 @@ def connect(
     Connect two protocols.
 
     :param reactor: delivers what was written in the turn after.
-    :param context: what the server does for the client runs in it.
+    :param context: what the server does for the client runs in it; what the client
+        does runs in that of the moment.
     :param secure: whether the server takes the connection for one with TLS.
     :returns: a callable that drops the connection, and a Deferred that fires when
         the connection is closed.
     """
     closed: Deferred[None] = Deferred()
-    at_client = MemoryTransport(reactor, client, closed)
-    at_server = MemoryTransport(reactor, server, Deferred())
-    at_server.context = context
+    at_client = MemoryTransport(reactor, client, copy_context(), closed)
+    at_server = MemoryTransport(reactor, server, context, Deferred())
     if secure:
         directlyProvides(at_server, ISSLTransport, providedBy(at_server))
     at_client.peer, at_server.peer = at_server, at_client
@@ -57,16 +57,21 @@ class MemoryTransport:
     One end of a connection.
 
     :param protocol: is at this end.
+    :param context: what the protocol is told, it is told in there.
     :param closed: is fired when the connection is closed.
     """
 
     peer: MemoryTransport
-    context: Context
     disconnecting = False
 
     def __init__(
-        self, reactor: IReactorTime, protocol: Any, closed: Deferred[None]
+        self,
+        reactor: IReactorTime,
+        protocol: Any,
+        context: Context,
+        closed: Deferred[None],
     ) -> None:
+        self.context = context
         self._reactor = reactor
         self._protocol = protocol
         self._closed = closed
@@ -99,11 +104,14 @@ class MemoryTransport:
         self._deliver_later()
 
     def abortConnection(self) -> None:
-        """Close the connection, and forget what the peer has not read."""
-        self._unread.clear()
-        self.peer._unread.clear()
+        """Close the connection, and forget what is not read yet."""
+        if not self._connected:
+            return
+        for end in (self, self.peer):
+            end._unread.clear()
+            end._stop_turn()
         reason = Failure(ConnectionAborted())
-        self._reactor.callLater(0, self._close, reason)
+        self._turn = self._reactor.callLater(0, self._close, reason)
 
     def getPeer(self) -> UNIXAddress:
         """An address without a name."""
@@ -152,13 +160,13 @@ class MemoryTransport:
 
     def _deliver(self) -> None:
         self._turn = None
-        if not self.peer._wants_to_read:
-            return
-        data = b"".join(self._unread)
-        self._unread.clear()
-        self._size = 0
-        if data:
-            self.peer._protocol.dataReceived(data)
+        if self._unread:
+            if not self.peer._wants_to_read:
+                return
+            data = b"".join(self._unread)
+            self._unread.clear()
+            self._size = 0
+            self.peer._tell(self.peer._protocol.dataReceived, data)
         if self._unread:
             return
         if self._producer is not None and self._producer_paused:
@@ -168,17 +176,23 @@ class MemoryTransport:
             self._close(Failure(ConnectionDone()))
 
     def _close(self, reason: Failure) -> None:
+        self._turn = None
         for end in (self, self.peer):
-            if end._connected:
-                end._lost(reason)
+            end._lost(reason)
 
     def _lost(self, reason: Failure) -> None:
         self._connected = False
+        self._stop_turn()
+        if self._producer is not None:
+            producer, self._producer = self._producer, None
+            self._tell(producer.stopProducing)
+        self._tell(self._protocol.connectionLost, reason)
+        self._closed.callback(None)
+
+    def _stop_turn(self) -> None:
         if self._turn is not None:
             self._turn.cancel()
             self._turn = None
-        if self._producer is not None:
-            producer, self._producer = self._producer, None
-            producer.stopProducing()
-        self._protocol.connectionLost(reason)
-        self._closed.callback(None)
+
+    def _tell(self, method: Callable[..., object], *arguments: object) -> None:
+        self.context.run(method, *arguments)
