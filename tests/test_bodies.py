@@ -27,7 +27,8 @@ class Upstream:
         agent = Agent(reactor, pool=HTTPConnectionPool(reactor, persistent=True))
         asked: Deferred[IResponse] = agent.request(b"GET", b"http://10.1.1.1")
         reactor.advance(1)
-        self.protocol: Any = reactor.tcpClients[0][2].buildProtocol(None)
+        factory: Any = reactor.tcpClients[0][2]
+        self.protocol = factory.buildProtocol(None)
         self.transport = StringTransport()
         self.protocol.makeConnection(self.transport)
         self.send(head)

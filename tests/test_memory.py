@@ -98,6 +98,22 @@ def test_it_may_count_as_tls(secure: bool) -> None:
     """The server is told so, for the client's URI says https."""
     transport = Connected(secure=secure).server.transport
     assert ISSLTransport.providedBy(transport) is secure
+    assert not ISSLTransport.providedBy(Connected(secure=secure).client.transport)
+
+
+def test_tls_is_made_believe() -> None:
+    """What TLS and TCP offer besides can be called and does nothing."""
+    connected = Connected(secure=True)
+    transport = connected.server.transport
+    assert verifyObject(ISSLTransport, transport)
+    transport.setTcpNoDelay(False)
+    transport.setTcpKeepAlive(True)
+    assert transport.getTcpNoDelay() is True
+    assert transport.getTcpKeepAlive() is False
+    assert transport.getPeerCertificate() is None
+    transport.loseWriteConnection()
+    connected.turn()
+    assert connected.client.events == [ConnectionDone]
 
 
 def test_what_is_written_arrives_in_the_next_turn() -> None:
@@ -225,6 +241,23 @@ def test_closing_waits_for_the_producer_that_it_has_paused() -> None:
     connected.server.transport.write(b"last")
     connected.turn()
     assert connected.client.events == [b"x" * (FULL + 1), b"last", ConnectionDone]
+
+
+def test_nothing_is_scheduled_by_the_last_bytes() -> None:
+    """A reader that pauses and resumes while it gets them is told of the end once."""
+    connected = Connected()
+    server, client = connected.server.transport, connected.client
+
+    def read_on(data: bytes) -> None:
+        client.transport.pauseProducing()
+        client.transport.resumeProducing()
+
+    client.dataReceived = read_on  # type: ignore[method-assign]
+    server.write(b"last")
+    server.loseConnection()
+    connected.turn(2)
+    assert client.events == [ConnectionDone]
+    assert connected.idle
 
 
 def test_what_a_reader_answers_at_once_comes_before_the_end() -> None:

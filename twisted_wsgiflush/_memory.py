@@ -21,7 +21,7 @@ from twisted.internet.interfaces import (
     ITransport,
 )
 from twisted.python.failure import Failure
-from zope.interface import directlyProvides, implementer, providedBy
+from zope.interface import implementer
 
 # From how many bytes on that wait to be read a writer is paused; as Twisted's sockets.
 FULL = 65536
@@ -42,9 +42,8 @@ def connect(
     """
     closed: Deferred[None] = Deferred()
     at_client = MemoryTransport(reactor, client, copy_context(), closed)
-    at_server = MemoryTransport(reactor, server, context, Deferred())
-    if secure:
-        directlyProvides(at_server, ISSLTransport, providedBy(at_server))
+    kind = SecureMemoryTransport if secure else MemoryTransport
+    at_server = kind(reactor, server, context, Deferred())
     at_client.peer, at_server.peer = at_server, at_client
     server.makeConnection(at_server)
     client.makeConnection(at_client)
@@ -110,8 +109,7 @@ class MemoryTransport:
         for end in (self, self.peer):
             end._unread.clear()
             end._stop_turn()
-        reason = Failure(ConnectionAborted())
-        self._turn = self._reactor.callLater(0, self._close, reason)
+        self._turn = self._reactor.callLater(0, self._abort)
 
     def getPeer(self) -> UNIXAddress:
         """An address without a name."""
@@ -175,8 +173,11 @@ class MemoryTransport:
         elif self.disconnecting:
             self._close(Failure(ConnectionDone()))
 
-    def _close(self, reason: Failure) -> None:
+    def _abort(self) -> None:
         self._turn = None
+        self._close(Failure(ConnectionAborted()))
+
+    def _close(self, reason: Failure) -> None:
         for end in (self, self.peer):
             end._lost(reason)
 
@@ -196,3 +197,30 @@ class MemoryTransport:
 
     def _tell(self, method: Callable[..., object], *arguments: object) -> None:
         self.context.run(method, *arguments)
+
+
+@implementer(ISSLTransport)
+class SecureMemoryTransport(MemoryTransport):  # type: ignore[override]  # no TCP
+    """One end of a connection that counts as one with TLS, over TCP, though it has
+    nothing of either."""
+
+    def getPeerCertificate(self) -> None:
+        """There is none."""
+
+    def loseWriteConnection(self) -> None:
+        """Close the connection; half of it is of no use to HTTP."""
+        self.loseConnection()
+
+    def getTcpNoDelay(self) -> bool:
+        """Whether small writes go out at once."""
+        return True
+
+    def setTcpNoDelay(self, enabled: bool) -> None:
+        """They always do."""
+
+    def getTcpKeepAlive(self) -> bool:
+        """Whether the peer is asked for signs of life."""
+        return False
+
+    def setTcpKeepAlive(self, enabled: bool) -> None:
+        """It never is."""
