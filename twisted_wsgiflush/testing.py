@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from select import POLLERR, POLLHUP, POLLIN, POLLOUT, poll
 from typing import Any
@@ -167,6 +167,10 @@ class BoundedTransport(StringTransport):
         if self.producer is not None and self.streaming and self.unread > self.limit:
             self._paused = True
             self.producer.pauseProducing()
+
+    def writeSequence(self, data: Iterable[bytes]) -> None:
+        """Take some blocks of bytes."""
+        self.write(b"".join(data))
 
     def drain(self) -> bytes:
         """The peer reads everything that there is."""
