@@ -12,6 +12,7 @@ from pytest_twisted import ensureDeferred
 from treq.client import HTTPClient
 from twisted.internet.defer import CancelledError, Deferred, gatherResults
 from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 from twisted.web.client import ResponseDone, ResponseFailed
 from twisted.web.iweb import IAgent, IResponse
@@ -78,6 +79,15 @@ class Inside:
     def turn(self, turns: int = 20) -> None:
         for _ in range(turns):
             self.clock.turn()
+
+
+async def turns(clock: Turns, turns: int = 20) -> None:
+    """Turn both reactors: a task of asyncio has its steps from the real one."""
+    from twisted.internet import reactor
+
+    for _ in range(turns):
+        clock.turn()
+        await deferLater(reactor, 0)
 
 
 def agent_of(clock: Any, application: Any, **options: Any) -> SubrequestAgent:
@@ -385,11 +395,14 @@ def by_generator(agent: Callable[[], SubrequestAgent], deepest: list[Any]) -> An
 
 
 @pytest.mark.parametrize("by", [by_coroutine, by_generator])
-def test_recursion_has_a_bound(by: Any) -> None:
+@ensureDeferred
+async def test_recursion_has_a_bound(by: Any) -> None:
     """An application that asks itself is told, and everybody gets a response."""
     deepest: list[Any] = [0]
     inside: Inside = Inside(by(lambda: inside.agent, deepest), max_depth=3)
-    assert inside.response().code == 200
+    asked = inside.get()
+    await turns(inside.clock, 100)
+    assert inside.result(asked).code == 200
     assert deepest == [
         3,
         "GET http://inside/ would be subrequest in subrequest 4 times, of 3",
@@ -423,7 +436,8 @@ def test_recursion_through_a_resource_has_a_bound() -> None:
     assert errors == ["TooDeep"]
 
 
-def test_one_after_the_other_is_not_nested() -> None:
+@ensureDeferred
+async def test_one_after_the_other_is_not_nested() -> None:
     """As many as one likes may follow each other."""
 
     @asynchronous
@@ -438,7 +452,8 @@ def test_one_after_the_other_is_not_nested() -> None:
         return [b"thirty"]
 
     served = serve(application)
-    assert b"thirty" in served.read(1000)
+    await turns(served.clock, 1000)
+    assert b"thirty" in served.read()
 
 
 # Clients that leave while an application asks others.
@@ -466,37 +481,42 @@ def composed(waiting: Any, *, late: bool = False) -> Served:
     return serve(application, b"GET / HTTP/1.0\r\n\r\n")
 
 
-def test_who_leaves_cancels_the_subrequests() -> None:
+@ensureDeferred
+async def test_who_leaves_cancels_the_subrequests() -> None:
     """All of them, at once, and nothing stays."""
     waiting = Waiting(head=False)
     served = composed(waiting)
-    served.turn(20)
+    await turns(served.clock)
     served.leave()
-    served.turn(20)
+    await turns(served.clock)
     assert (waiting.began, waiting.closed) == (2, 2)
     assert served.clock.getDelayedCalls() == []
 
 
 @pytest.mark.parametrize("late", [False, True])
-def test_who_leaves_cancels_the_bodies(late: bool) -> None:
+@ensureDeferred
+async def test_who_leaves_cancels_the_bodies(late: bool) -> None:
     """Also when only one of them is being read, by the coroutine or after it."""
     waiting = Waiting(head=True)
     served = composed(waiting, late=late)
-    served.turn(20)
+    await turns(served.clock)
     served.leave()
-    served.turn(20)
+    await turns(served.clock)
     assert (waiting.began, waiting.closed) == (2, 2)
     assert served.clock.getDelayedCalls() == []
 
 
-def test_who_does_not_read_stops_the_application_behind() -> None:
+@ensureDeferred
+async def test_who_does_not_read_stops_the_application_behind() -> None:
     """Flow control holds from the client to the application that is asked."""
     endless = Endless()
     served = composed(endless, late=True)
-    served.turn(1000)
+    await turns(served.clock, 1000)
     made = endless.made
-    served.turn(1000)
+    await turns(served.clock, 1000)
     assert 2 < endless.made == made < 60
-    served.read(100)
+    served.drain()
+    await turns(served.clock)
     assert endless.made > made
     served.leave()
+    await turns(served.clock)
