@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from twisted.internet.defer import CancelledError, Deferred
@@ -41,7 +41,7 @@ class Upstream:
         self.protocol.connectionLost(Failure(reason))
 
     def blocks(self) -> AsyncGenerator[bytes, None]:
-        return cast(AsyncGenerator[bytes, None], blocks_of_body(self.response))
+        return blocks_of_body(self.response)
 
 
 def result_of(deferred: Deferred[Any]) -> Any:
@@ -133,6 +133,13 @@ def test_leaving_early_closes_the_connection() -> None:
     upstream.send(b"one")
     result_of(first)
     result_of(begun(blocks.aclose()))
+    assert upstream.transport.disconnecting
+
+
+def test_leaving_before_the_first_block_closes_the_connection() -> None:
+    """Nobody has read anything, and nobody will."""
+    upstream = Upstream(LENGTH)
+    result_of(begun(upstream.blocks().aclose()))
     assert upstream.transport.disconnecting
 
 

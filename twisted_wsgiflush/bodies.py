@@ -4,7 +4,8 @@ The body of a response that an agent has got, block by block.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import suppress
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -17,19 +18,30 @@ from twisted.web.iweb import IResponse
 __all__ = ["blocks_of_body"]
 
 
-async def blocks_of_body(response: IResponse) -> AsyncIterator[bytes]:
+def blocks_of_body(response: IResponse) -> AsyncGenerator[bytes, None]:
     """
     Iterate over a response's body, with flow control.
 
     No more is read from the connection than was asked for, and about one block.
-    Leaving the iteration before its end closes the connection.
+    Leaving the iteration before its end, or before its beginning, closes the
+    connection.
 
     :param response: of any ``IAgent``; of treq with ``unbuffered=True``.
-    :raises ResponseFailed: when the connection is lost before the body's end.
+    :returns: the blocks; asking for one raises ``ResponseFailed`` when the connection
+        was lost before the body's end.
     """
+    blocks = _blocks_of_body(response)
+    # Else aclose() would run nothing of it before the first block is asked for.
+    with suppress(StopIteration):
+        blocks.asend(None).send(None)
+    return blocks
+
+
+async def _blocks_of_body(response: IResponse) -> AsyncGenerator[bytes, None]:
     body = _Body()
     response.deliverBody(body)
     try:
+        yield b""
         while True:
             if body.blocks:
                 yield body.blocks.pop(0)
