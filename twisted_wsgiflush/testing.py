@@ -251,6 +251,7 @@ def serve(
     request: bytes = GET,
     *,
     limit: int = 65536,
+    clock: Turns | None = None,
     **options: Any,
 ) -> Served:
     """
@@ -258,9 +259,10 @@ def serve(
 
     :param request: bytes from the client; it may be none, or several requests.
     :param limit: how many unread bytes fill the connection.
+    :param clock: of another client, to take the same turns; its own without it.
     :param options: for :class:`~twisted_wsgiflush.WSGIResource`.
     """
-    clock = Turns()
+    clock = Turns() if clock is None else clock
     site = Site(WSGIResource(clock, application, **options), reactor=clock)
     protocol = site.buildProtocol(None)
     assert protocol is not None
