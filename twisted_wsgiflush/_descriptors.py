@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import select
-import stat
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
@@ -37,11 +36,8 @@ class _Descriptor(ABC):
 
     def start(self, ready: Callable[[], object]) -> None:
         """Wait, then call ``ready``."""
-        if stat.S_ISREG(os.fstat(self._duplicate).st_mode):
-            ready()  # As select(2) sees it; epoll(7) refuses to watch one.
-        else:
-            self._ready = ready
-            self._watch()
+        self._ready = ready
+        self._watch()
 
     def stop(self) -> None:
         """Do not wait any longer; the duplicate is closed."""
