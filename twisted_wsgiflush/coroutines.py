@@ -267,6 +267,7 @@ def _in_task(
             yield awaited
 
     async def run() -> _T:
+        handover.begun = True
         return await _driven(coroutine, wait)
 
     task = loop.create_task(run())
@@ -282,8 +283,10 @@ def _in_task(
         return task.result()
     except GeneratorExit:
         handover.closed = True
-        # Not before its first step: nobody would know then of the coroutine in it.
-        loop.call_soon(task.cancel)
+        if handover.begun:
+            task.cancel()
+        else:  # After its first step, or nobody would know of the coroutine in it.
+            loop.call_soon(task.cancel)
         Deferred.fromFuture(task).addCallbacks(dismiss, _log_unless_cancelled)
         raise
 
@@ -294,6 +297,7 @@ class _Handover:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.block: bytes | None = None
         self.resume: Callable[[], object] | None = None
+        self.begun = False
         self.closed = False
         self._loop = loop
         self._taken: asyncio.Future[None] | None = None
