@@ -5,6 +5,7 @@ PYTHON ?= python3
 VENV ?= .venv
 PORT ?= 8080
 ARGS ?=
+PYTEST ?= pytest
 
 RUN := $(VENV)/bin/python -m
 # The stamps carry a mark of the directory: a checkout that was copied or moved
@@ -21,21 +22,21 @@ help:
 	@echo "make test      run the tests, on the default and the asyncio reactor (ARGS='-k name')"
 	@echo "make lint      check the style; make format corrects what it can"
 	@echo "make types     check the types"
-	@echo "make coverage  run the tests and check the branch coverage"
+	@echo "make coverage  make test, and check the branch coverage"
 	@echo "make docs      check the documentation"
 	@echo "make package   build the wheel and the sdist in dist/"
 	@echo "make clean     remove what was built, and $(VENV)"
 
 demo: $(PACKAGE)
-	$(VENV)/bin/wsgiflush --listen tcp:$(PORT):interface=127.0.0.1 examples/demo.py
+	$(VENV)/bin/wsgiflush --graceful-timeout 1 --listen tcp:$(PORT):interface=127.0.0.1 examples/demo.py
 
 test: test-default test-asyncio
 
 test-default: $(DEV)
-	$(RUN) pytest $(ARGS)
+	$(RUN) $(PYTEST) $(ARGS)
 
 test-asyncio: $(DEV)
-	$(RUN) pytest --reactor=asyncio $(ARGS)
+	$(RUN) $(PYTEST) --reactor=asyncio $(ARGS)
 
 lint: $(DEV)
 	$(RUN) ruff check
@@ -50,7 +51,7 @@ types: $(DEV)
 
 coverage: $(DEV)
 	$(RUN) coverage erase
-	$(RUN) coverage run -m pytest $(ARGS)
+	$(MAKE) --no-print-directory test PYTEST='coverage run -m pytest'
 	$(RUN) coverage combine --quiet
 	$(RUN) coverage report
 

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from email.message import Message
 from http.client import HTTPConnection
 from pathlib import Path
@@ -24,12 +24,29 @@ CHECKOUT = Path(__file__).parent.parent
 SCRIPTS = Path(sys.executable).parent
 
 MODULE = "python -m twisted_wsgiflush"
+
+# The same on another reactor than the default one.
+ON_ASYNCIO = """
+from twisted.internet import asyncioreactor
+asyncioreactor.install()
+from twisted_wsgiflush.__main__ import main
+main()
+"""
+
+
+def module() -> list[str]:
+    """What runs the command line, on the reactor that the tests run on."""
+    if os.environ["REACTOR_OF_SERVERS"] == "asyncio":
+        return [sys.executable, "-c", ON_ASYNCIO]
+    return [sys.executable, "-m", "twisted_wsgiflush"]
+
+
 TWIST = "twist wsgiflush"
 TWISTD = "twistd -n wsgiflush"
 DOORS = {
-    MODULE: [sys.executable, "-m", "twisted_wsgiflush"],
-    TWIST: [str(SCRIPTS / "twist"), "wsgiflush"],
-    TWISTD: [str(SCRIPTS / "twistd"), "-n", "wsgiflush"],
+    MODULE: module,
+    TWIST: lambda: [str(SCRIPTS / "twist"), "wsgiflush"],
+    TWISTD: lambda: [str(SCRIPTS / "twistd"), "-n", "wsgiflush"],
 }
 
 # Any port that is free; the line that tells of it has its number.
@@ -89,6 +106,12 @@ class Server:
         """The body of the response to a GET request."""
         return self.request(path, **headers).body
 
+    def no_longer_accepts(self) -> None:
+        """Wait until a client is refused."""
+        with suppress(ConnectionRefusedError, ConnectionResetError):
+            while True:
+                self.connect().close()
+
     def signal(self, number: signal.Signals) -> None:
         """Send it a signal, as a terminal or a service manager does."""
         self.process.send_signal(number)
@@ -113,7 +136,7 @@ def command(
     """
     :param runner: options of ``twist`` or ``twistd`` themselves.
     """
-    program, *rest = DOORS[door]
+    program, *rest = DOORS[door]()
     return [program, *runner, *rest, *arguments]
 
 

@@ -6,12 +6,18 @@ and a reactor that still has something to do.
 from __future__ import annotations
 
 import gc
+import os
 from collections.abc import Iterator
 
 import pytest
 from twisted.logger import ILogObserver, LogEvent, LogLevel, globalLogPublisher
 from twisted.python.failure import Failure
 from zope.interface import implementer
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Servers that tests start in processes of their own run on the same reactor."""
+    os.environ["REACTOR_OF_SERVERS"] = config.getoption("reactor")
 
 
 @implementer(ILogObserver)

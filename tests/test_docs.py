@@ -1,4 +1,4 @@
-"""The documentation: what it points at in this checkout is there."""
+"""The documentation: what it points at is there, and its lists are complete."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import re
 from pathlib import Path
 
 import pytest
+
+from twisted_wsgiflush.service import Options
+from twisted_wsgiflush.testing import serve
 
 CHECKOUT = Path(__file__).parent.parent
 PAGES = sorted([*CHECKOUT.glob("*.md"), *CHECKOUT.glob("docs/**/*.md")])
@@ -42,3 +45,57 @@ def test_links_lead_somewhere(page: Path) -> None:
         if not target.exists() or (anchor and anchor not in anchors(target)):
             dead.append(link)
     assert dead == []
+
+
+def in_tables(page: str, pattern: str) -> set[str]:
+    """What tables of a page have in their first column, in backquotes."""
+    text = (CHECKOUT / "docs" / page).read_text(encoding="utf-8")
+    return set(re.findall(rf"^\| `{pattern}` \|", text, re.MULTILINE))
+
+
+def test_the_readme_shows_the_smallest_example() -> None:
+    """The program in the README is the text of the example that it names."""
+    example = (CHECKOUT / "examples" / "hello.py").read_text(encoding="utf-8")
+    readme = (CHECKOUT / "README.md").read_text(encoding="utf-8")
+
+    assert FENCED.findall(readme) == [f"```python\n{example}```"]
+    assert "examples/hello.py" in FENCED.sub("", readme)
+
+
+def test_pages_hold_no_programs() -> None:
+    """A program is an example that the tests run, and is named in the pages."""
+    pages = CHECKOUT.glob("docs/**/*.md")
+
+    assert [page.name for page in pages if "```" in page.read_text("utf-8")] == []
+
+
+def test_every_example_is_named() -> None:
+    """Each program in the examples is linked to from the page that lists them."""
+    page = CHECKOUT / "docs" / "index.md"
+    programs = {
+        program.relative_to(CHECKOUT / "examples").parts[0]
+        for program in CHECKOUT.glob("examples/**/*.py")
+    }
+
+    linked = {Path(link).name for link in links(page) if "/examples/" in link}
+    assert linked == programs
+
+
+def test_every_key_of_environ_is_explained() -> None:
+    """The page names what a request's environ has, and nothing else."""
+    keys = {"HTTP_..."}
+
+    def application(environ, start_response):
+        keys.update(key for key in environ if not key.startswith("HTTP_"))
+        start_response("200 OK", [])
+        return []
+
+    serve(application)
+    assert in_tables("environ.md", r"([A-Za-z_.]+)") == keys
+
+
+def test_every_option_is_explained() -> None:
+    """The page names what ``wsgiflush --help`` does, and nothing else."""
+    options = re.findall(r"^ +(--[a-z-]+)", Options().getUsage(), re.MULTILINE)
+
+    assert in_tables("commandline.md", r"(--[a-z-]+)[^`]*") == set(options)

@@ -16,6 +16,7 @@ from twisted.internet.interfaces import IAddress, ISSLTransport
 from twisted.logger import formatEvent
 from zope.interface import alsoProvides
 
+from twisted_wsgiflush import __version__
 from twisted_wsgiflush.testing import GET, serve
 
 IPV4 = IPv4Address("TCP", "192.0.2.1", 8080)
@@ -77,6 +78,7 @@ def test_a_simple_request_has_these_keys() -> None:
         "SERVER_NAME": "example.com",
         "SERVER_PORT": "8080",
         "SERVER_PROTOCOL": "HTTP/1.1",
+        "SERVER_SOFTWARE": f"twisted-wsgiflush/{__version__}",
         "REMOTE_ADDR": "192.0.2.7",
         "REMOTE_PORT": "5",
         "HTTP_HOST": "example.com",
@@ -396,16 +398,18 @@ def test_the_input_is_the_whole_body(size: int, chunked: bool) -> None:
         (IPV4, b"Host: 192.0.2.9:81\r\n", "192.0.2.9", "8080"),
         (IPV4, b"Host: [2001:db8::9]\r\n", "[2001:db8::9]", "8080"),
         (IPV4, b"Host: [2001:db8::9]:81\r\n", "[2001:db8::9]", "8080"),
-        (IPV4, b"Host:\r\n", "192.0.2.1", "8080"),
+        (IPV4, b"Host: example.com:\r\n", "example.com", "8080"),
+        (IPV4, b"Host: [2001:db8::9]:\r\n", "[2001:db8::9]", "8080"),
         (IPV4, b"", "192.0.2.1", "8080"),
         (IPV6, b"Host: example.com\r\n", "example.com", "8080"),
-        (IPV6, b"Host:\r\n", "[2001:db8::1]", "8080"),
         (IPV6, b"", "[2001:db8::1]", "8080"),
         (UNIX, b"Host: example.com\r\n", "example.com", "80"),
         (UNIX, b"Host: example.com:81\r\n", "example.com", "81"),
         (UNIX, b"Host: [2001:db8::9]\r\n", "[2001:db8::9]", "80"),
         (UNIX, b"Host: [2001:db8::9]:81\r\n", "[2001:db8::9]", "81"),
+        (UNIX, b"Host: example.com:\r\n", "example.com", "80"),
         (UNIX, b"Host:\r\n", "localhost", "80"),
+        (UNIX, b"Host: :81\r\n", "localhost", "81"),
         (UNIX, b"", "localhost", "80"),
     ],
 )
@@ -521,6 +525,7 @@ async def test_a_request_of_http_2_has_the_same_keys() -> None:
         "SERVER_NAME": "example.com",
         "SERVER_PORT": "8080",
         "SERVER_PROTOCOL": "HTTP/2",
+        "SERVER_SOFTWARE": f"twisted-wsgiflush/{__version__}",
         "REMOTE_ADDR": "127.0.0.1",
         "REMOTE_PORT": "54321",
         "HTTP_HOST": "example.com:81",

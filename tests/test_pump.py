@@ -4,7 +4,7 @@ How an application is called, iterated and closed: when, how often, in which con
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
@@ -76,12 +76,17 @@ class FailsInClose(Blocks):
 class ClosableList(list):  # type: ignore[type-arg]
     """A list that wants to be closed, as those of PEP 3333's middleware may."""
 
-    def __init__(self, *blocks: bytes) -> None:
+    def __init__(self, *blocks: object) -> None:
         super().__init__(blocks)
         self.asked: list[str] = []
 
     def close(self) -> None:
         self.asked.append("close")
+
+
+def case(sentence: str, *values: object) -> Any:
+    """A row of a table, and what it is called in the report."""
+    return pytest.param(*values, id=sentence)
 
 
 def giving(app_iter: Any, *headers: tuple[str, str]) -> WSGIApplication:
@@ -215,83 +220,59 @@ def test_no_block_is_asked_for_when_the_content_length_is_exceeded(
 # --- close, exactly once
 
 
-def too_short() -> tuple[WSGIApplication, Any]:
-    blocks = Blocks(b"abc")
-    return giving(blocks, ("Content-Length", "4")), blocks
-
-
-def never_started(blocks: Any) -> tuple[WSGIApplication, Any]:
-    return (lambda environ, start_response: blocks), blocks
-
-
-def given(blocks: Any) -> tuple[WSGIApplication, Any]:
-    return giving(blocks), blocks
-
-
 @pytest.mark.parametrize("request_", [GET, HEAD], ids=["GET", "HEAD"])
 @pytest.mark.parametrize(
     ("make", "errors"),
     [
-        pytest.param(make, errors, id=name)
-        for name, make, *errors in [
-            ("the end", lambda: given(Blocks(b"a", b"b"))),
-            ("no block", lambda: given(Blocks())),
-            ("empty blocks", lambda: given(Blocks(b"", b""))),
-            ("a list without blocks", lambda: given(ClosableList())),
-            ("a list of one block", lambda: given(ClosableList(b"a"))),
-            ("a list of two blocks", lambda: given(ClosableList(b"a", b"b"))),
-            ("an error in iter", lambda: given(FailsInIter()), Boom),
-            ("an error in the first block", lambda: given(Blocks(Boom())), Boom),
-            ("an error in a block", lambda: given(Blocks(b"", Boom())), Boom),
-            ("an error in close", lambda: given(FailsInClose()), Boom),
-            (
-                "errors in a block and in close",
-                lambda: given(FailsInClose(Boom())),
-                Boom,
-                Boom,
-            ),
-            ("an exit", lambda: given(Blocks(SystemExit())), SystemExit),
-            (
-                "an interrupt",
-                lambda: given(Blocks(KeyboardInterrupt())),
-                KeyboardInterrupt,
-            ),
-            ("a block of text", lambda: given(Blocks("text")), WrongType),
-            ("a list of text", lambda: given(ClosableList("text")), WrongType),  # type: ignore[arg-type]
-            (
-                "no start_response",
-                lambda: never_started(Blocks(b"a")),
-                StartResponseMissing,
-            ),
-            (
-                "no start_response and no block",
-                lambda: never_started(Blocks()),
-                StartResponseMissing,
-            ),
-        ]
+        case("the end", lambda: Blocks(b"a", b"b"), []),
+        case("no block", Blocks, []),
+        case("empty blocks", lambda: Blocks(b"", b""), []),
+        case("a list without blocks", ClosableList, []),
+        case("a list of one block", lambda: ClosableList(b"a"), []),
+        case("a list of two blocks", lambda: ClosableList(b"a", b"b"), []),
+        case("an error in iter", FailsInIter, [Boom]),
+        case("an error in the first block", lambda: Blocks(Boom()), [Boom]),
+        case("an error in the second block", lambda: Blocks(b"", Boom()), [Boom]),
+        case("an error in close", FailsInClose, [Boom]),
+        case("two errors", lambda: FailsInClose(Boom()), [Boom, Boom]),
+        case("an exit", lambda: Blocks(SystemExit()), [SystemExit]),
+        case("an interrupt", lambda: Blocks(KeyboardInterrupt()), [KeyboardInterrupt]),
+        case("a block of text", lambda: Blocks("text"), [WrongType]),
+        case("a list of text", lambda: ClosableList("text"), [WrongType]),
     ],
 )
 def test_close_is_called_once(make, errors, request_, logged: Logged) -> None:
-    """PEP 3333: "upon completion of the current request" or "due to an error"."""
-    application, app_iter = make()
+    """PEP 3333: at the end, or after an error, which is then logged once."""
+    app_iter = make()
 
-    serve(application, request_).read()
+    serve(giving(app_iter), request_).read()
 
     assert app_iter.asked.count("close") == 1
     assert app_iter.asked[-1] == "close"
-    assert len(logged.flush(*errors or (Boom,))) == len(errors)
+    assert len(logged.flush(*errors)) == len(errors)
+
+
+@pytest.mark.parametrize("blocks", [[], [b""], [b"a"]], ids=repr)
+def test_close_is_called_once_without_start_response(blocks, logged: Logged) -> None:
+    """Though there can be no response."""
+    app_iter = Blocks(*blocks)
+
+    serve(lambda environ, start_response: app_iter).read()
+
+    assert app_iter.asked.count("close") == 1
+    assert len(logged.flush(StartResponseMissing)) == 1
 
 
 def test_close_is_called_once_when_the_body_is_too_short(logged: Logged) -> None:
     """Content-Length promised a byte that the application has not given."""
-    application, app_iter = too_short()
+    blocks = Blocks(b"abc")
 
-    served = serve(application)
+    served = serve(giving(blocks, ("Content-Length", "4")))
 
     assert body_of(served.read()) == b"abc"
     assert served.closed
-    assert app_iter.asked == ["iter", "next", "next", "close"]
-    assert logged.flush(BodyTooShort)
+    assert blocks.asked == ["iter", "next", "next", "close"]
+    assert len(logged.flush(BodyTooShort)) == 1
 
 
 def test_head_closes_with_the_first_block() -> None:
@@ -489,7 +470,7 @@ def test_a_client_that_leaves_during_next_closes_after_it() -> None:
 def test_a_client_that_leaves_during_next_closes_once(last, logged: Logged) -> None:
     """Whatever that ``next`` then ends with."""
 
-    def leaving() -> bytes:
+    def leaving() -> object:
         served.leave()
         if isinstance(last, Exception):
             raise last

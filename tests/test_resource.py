@@ -219,6 +219,22 @@ def test_below_the_root_script_name_is_the_way_there(
     assert parsed(served.drain()).read() == found
 
 
+@pytest.mark.parametrize("with_child", [False, True])
+def test_below_the_root_a_url_is_no_target(with_child: bool) -> None:
+    """By then the tree has taken the URL for a path, and its beginning is used up."""
+    clock = Turns()
+    resource = WSGIResource(clock, place)
+    if with_child:
+        resource.putChild(b"child", text(b"the child"))
+
+    class Root(Resource):
+        def getChild(self, path, request):
+            return resource
+
+    served = browse(clock, Root(), get(b"http://other.example/child"))
+    assert served.drain().startswith(b"HTTP/1.1 400 ")
+
+
 def test_a_virtual_host_has_a_root_of_its_own() -> None:
     """An application that a tree chooses by Host is at the root of that host."""
     clock = Turns()

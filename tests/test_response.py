@@ -73,6 +73,7 @@ class Wire:
         self.head_only = head_only
         self.head: Head | None = None
         self.body = b""
+        self.pushed: bytes | None = None
         self.ending = "open"
         self._body_may_follow = False
 
@@ -93,6 +94,11 @@ class Wire:
         assert self._body_may_follow
         assert block
         self.body += block
+
+    def push(self) -> None:
+        assert self.ending == "open"
+        assert self.head is not None
+        self.pushed = self.body
 
     def finish(self, *, close: bool) -> None:
         assert self.ending == "open"
@@ -334,8 +340,12 @@ def test_a_second_start_that_is_not_caught(logged: Logged) -> None:
 
     response = serve(application).read()
 
+    (failure,) = logged.flush(AlreadyStarted)
+    assert failure.getErrorMessage() == (
+        "start_response was called, but headers are set and may still be replaced "
+        "(GET /)"
+    )
     assert status_of(response) == "HTTP/1.1 500 Internal Server Error"
-    assert len(logged.flush(AlreadyStarted)) == 1
 
 
 def test_exc_info_replaces_a_head_that_is_not_sent() -> None:
@@ -560,19 +570,40 @@ def test_write_takes_bytes_only(block: object, logged: Logged) -> None:
     response = serve(application).read()
 
     (failure,) = logged.flush(WrongType)
-    assert repr(block) in failure.getErrorMessage()
+    assert failure.getErrorMessage() == (
+        f"Can only write bytes to a transport, not {block!r}"
+    )
     assert status_of(response) == "HTTP/1.1 500 Internal Server Error"
 
 
-def test_write_of_an_empty_block_sets_the_head() -> None:
-    """After write was called at all, status and headers may not be replaced."""
+def test_write_does_not_wait_for_the_application_to_return() -> None:
+    """Each block that is written is pushed, unlike one that is given."""
     wire = Wire()
     response = Response(wire, "GET /")
+    write = response.start_response("200 OK", [])
+    pushed = []
 
-    response.start_response("200 OK", [])(b"")
+    for send in (response.write, write, response.write, write):
+        send(b"x")
+        pushed.append(wire.pushed)
 
-    assert response.state is State.HEADERS_SENT
-    assert wire.seen == (200, b"", "open")
+    assert pushed == [None, b"xx", b"xx", b"xxxx"]
+
+
+def test_write_of_an_empty_block_sends_the_head(logged: Logged) -> None:
+    """After write was called at all, status and headers may not be replaced."""
+
+    def application(environ, start_response):
+        start_response("200 OK", [])(b"")
+        start_response("503 Later", [], exc_info())
+
+    served = serve(application)
+    response = served.read()
+
+    assert len(logged.flush(Boom)) == 1
+    assert status_of(response) == "HTTP/1.1 200 OK"
+    assert body_of(response) == b""
+    assert served.closed
 
 
 def test_write_after_the_end() -> None:
@@ -621,6 +652,7 @@ def test_commit_sends_the_head_once() -> None:
 
     assert response.state is State.HEADERS_SENT
     assert wire.seen == (200, b"", "open")
+    assert wire.pushed == b""
 
 
 def test_commit_without_a_head() -> None:
@@ -814,6 +846,8 @@ def test_a_body_that_fits(
 
 
 TOO_SHORT = [
+    ([], b"", 5),
+    ([b""], b"", 5),
     ([b"ab"], b"ab", 3),
     ([b"ab", b"", b"cd"], b"abcd", 1),
 ]
@@ -841,19 +875,6 @@ def test_a_body_that_is_too_short(
         f"Content-Length is 5 and the body ended {missing} bytes before; "
         f"give all of it or no Content-Length"
     )
-
-
-def test_a_promise_without_a_body() -> None:
-    """With no block at all, the client sees at least what was promised."""
-    wire = Wire()
-    response = Response(wire, "GET /")
-    response.start_response("200 OK", [("Content-Length", "5")])
-
-    with pytest.raises(BodyTooShort, match="is 5 and the body ended 5 bytes before"):
-        response.end()
-
-    assert wire.seen == (200, b"", "open")
-    assert response.state is State.HEADERS_SENT
 
 
 def test_the_end_of_a_short_body_after_the_client_has_left() -> None:
@@ -1025,6 +1046,16 @@ def test_an_error_in_answer_to_head(logged: Logged) -> None:
     length = f"Content-Length: {len(body_of(answers[0]))}"
     assert [fields_of(answer, "Content-Length") for answer in answers] == [[length]] * 2
     assert body_of(answers[1]) == b""
+
+
+def test_the_error_page_has_no_body_for_head() -> None:
+    """The connection is given the page's head, and not told of a body."""
+    wire = Wire(head_only=True)
+    response = Response(wire, "HEAD /")
+
+    response.fail(*error_page("", None))
+
+    assert wire.seen == (500, b"", "kept")
 
 
 @pytest.mark.parametrize("headers", [[], [("Content-Length", "100")]], ids=repr)

@@ -83,6 +83,9 @@ def test_a_host_and_maybe_a_port_is_served(host: bytes) -> None:
         b"[2001:db8::1]80",
         b"[example.com]",
         b"[]",
+        b"[:::]",
+        b"[1:2]",
+        b"[2001:db8::1.2.3]",
         b"[v.a]",
         b"ex%4mple.com",
         b"ex\x01mple.com",
@@ -105,15 +108,28 @@ def test_http_1_1_must_name_a_host() -> None:
     assert_refused(serve(hello, b"GET / HTTP/1.1\r\n\r\n" + GET), 400)
 
 
-def test_http_1_0_need_not_name_a_host() -> None:
+@pytest.mark.parametrize("target", [b"/", b"http://example.com/"])
+def test_http_1_0_need_not_name_a_host(target: bytes) -> None:
     """HTTP/1.0 did not know the Host header."""
-    assert status_of(serve(hello, b"GET / HTTP/1.0\r\n\r\n").drain()) == 200
+    served = serve(hello, b"GET " + target + b" HTTP/1.0\r\n\r\n")
+
+    assert status_of(served.drain()) == 200
 
 
 @pytest.mark.parametrize("second", [b"Host: example.com", b"host: other.example"])
 def test_two_hosts_are_refused(second: bytes) -> None:
     """Two Host headers are a bad request, even if they say the same."""
     request = b"GET / HTTP/1.1\r\nHost: example.com\r\n" + second + b"\r\n\r\n"
+
+    assert_refused(serve(hello, request + GET), 400)
+
+
+@pytest.mark.parametrize(
+    "host_lines", [b"", b"Host: a\r\nHost: a\r\n", b"Host: a b\r\n"]
+)
+def test_absolute_form_does_not_do_without_a_host(host_lines: bytes) -> None:
+    """A target that names a host overrides the Host header, but does not excuse it."""
+    request = b"GET http://h/ HTTP/1.1\r\n" + host_lines + b"\r\n"
 
     assert_refused(serve(hello, request + GET), 400)
 
@@ -194,6 +210,8 @@ def test_connect_is_refused() -> None:
         b"http:a",
         b"http://",
         b"http:///a",
+        b"http://:80/",
+        b"http://?a",
         b"http://user@example.com/",
         b"http://user:password@example.com/",
         b"http://exa<mple.com/",

@@ -122,9 +122,8 @@ def _content_length(request: Request, size: int) -> str:
 
 def _server_name(request: Request, local: IAddress) -> str:
     host = _host_and_port(request)[0]
-    if not host:
-        # A UNIX socket has no host.
-        host = _text(request.getRequestHostname()) if hasattr(local, "host") else ""
+    if not host and hasattr(local, "host"):  # A UNIX socket has none.
+        host = _text(request.getRequestHostname()) or local.host
     # RFC 3875, 4.1.14: an IPv6 address stands in brackets.
     return f"[{host}]" if ":" in host and host[0] != "[" else host or "localhost"
 

@@ -27,6 +27,10 @@ _T = TypeVar("_T")
 # The attributes to try when none is named.
 _USUAL = ("application", "app")
 
+_MISSING = object()
+
+_NOT_THE_APPLICATION = (__file__, importlib.__file__)
+
 
 def load_application(name: str, app_dir: str, *, factory: bool) -> WSGIApplication:
     """
@@ -62,34 +66,38 @@ def _find_module(name: str, app_dir: str) -> tuple[ModuleType, str]:
         raise UsageError(f"{name}: there is no attribute after the colon")
     if path.endswith(".py"):
         return _import_file(Path(path)), attribute
-    if colon or _spec(path, app_dir) is not None:
+    if colon or _spec(path) is not None:
         return _import_module(path, app_dir), attribute
     parent, dot, attribute = path.rpartition(".")
     return _import_module(parent if dot else path, app_dir), attribute
 
 
-def _spec(module_name: str, app_dir: str) -> ModuleSpec | None:
+def _spec(module_name: str) -> ModuleSpec | None:
+    parent = module_name.rpartition(".")[0]
+    if parent:
+        if _spec(parent) is None:
+            return None
+        _import(parent)
     try:
-        return _running(
-            lambda: importlib.util.find_spec(module_name),
-            f"cannot import {module_name!r}",
-            expected=(ModuleNotFoundError, ValueError),
-        )
+        return importlib.util.find_spec(module_name)
     except (ModuleNotFoundError, ValueError):
-        return None  # A parent is no package, or the name is not that of a module.
+        return None  # Its parent is no package, or this is no name of a module.
+
+
+def _import(module_name: str) -> ModuleType:
+    return _running(
+        lambda: importlib.import_module(module_name), f"cannot import {module_name!r}"
+    )
 
 
 def _import_module(module_name: str, app_dir: str) -> ModuleType:
-    if _spec(module_name, app_dir) is None:
+    if _spec(module_name) is None:
         raise UsageError(
             f"cannot import {module_name!r}: there is no such module in "
             f"{str(Path(app_dir).resolve())!r} (see --app-dir) nor in the rest of "
             f"Python's path"
         )
-    return _running(
-        lambda: importlib.import_module(module_name),
-        f"cannot import {module_name!r}",
-    )
+    return _import(module_name)
 
 
 def _import_file(path: Path) -> ModuleType:
@@ -110,41 +118,50 @@ def _import_file(path: Path) -> ModuleType:
 def _find_attribute(module: ModuleType, attribute: str, name: str) -> Any:
     if not attribute:
         for usual in _USUAL:
-            if hasattr(module, usual):
-                return getattr(module, usual)
+            found = _attribute(module, usual, name)
+            if found is not _MISSING:
+                return found
         raise UsageError(
             f"{name}: {module.__name__!r} ({module.__file__}) has no "
             f"{' and no '.join(map(repr, _USUAL))}; name the attribute after a colon"
         )
-    found: Any = module
+    found = module
     for part in attribute.split("."):
-        if not hasattr(found, part):
+        found = _attribute(found, part, name)
+        if found is _MISSING:
             raise UsageError(
                 f"{name}: {module.__name__!r} ({module.__file__}) has no {attribute!r}"
             )
-        found = getattr(found, part)
     return found
 
 
-def _running(
-    call: Callable[[], _T],
-    failure: str,
-    expected: tuple[type[BaseException], ...] = (),
-) -> _T:
+def _attribute(owner: Any, attribute: str, name: str) -> Any:
+    return _running(
+        lambda: getattr(owner, attribute, _MISSING), f"{name}: no {attribute!r}"
+    )
+
+
+def _running(call: Callable[[], _T], failure: str) -> _T:
     """Run the application's code; show its own traceback when it fails."""
     try:
         return call()
-    except expected:
-        raise
     except BaseException as error:
-        # Without the frames of this module and of the import system.
-        frames = [
-            frame
-            for frame in traceback.extract_tb(error.__traceback__)
-            if frame.filename != __file__ and "importlib" not in frame.filename
-        ]
-        lines = ["Traceback (most recent call last):\n"] if frames else []
-        lines += traceback.format_list(frames)
-        lines += traceback.format_exception_only(error)
-        sys.stderr.write("".join(lines))
+        report = traceback.TracebackException.from_exception(error)
+        _leave_only_the_application(report)
+        sys.stderr.write("".join(report.format()))
         raise UsageError(f"{failure}: {type(error).__name__}: {error}") from error
+
+
+def _leave_only_the_application(report: Any) -> None:
+    """Take the frames of this module and of the import system out of a traceback."""
+    if report is None:
+        return
+    frames = [
+        frame
+        for frame in report.stack
+        if frame.filename not in _NOT_THE_APPLICATION
+        and not frame.filename.startswith("<frozen importlib")
+    ]
+    report.stack = traceback.StackSummary.from_list(frames) if frames else None
+    _leave_only_the_application(report.__cause__)
+    _leave_only_the_application(report.__context__)

@@ -55,6 +55,13 @@ class Mounts(Resource):
 class Files(File):
     """A directory of files, of which no listing is given."""
 
+    def getChild(self, path: bytes, request: Request) -> IResource:
+        """A file or directory below this one."""
+        if b"\0" in path:  # Which no file system has.
+            return self.childNotFound
+        found: IResource = super().getChild(path, request)
+        return found
+
     def directoryListing(self) -> IResource:
         """What there is in place of a listing."""
         return self.childNotFound

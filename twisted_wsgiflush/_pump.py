@@ -37,9 +37,12 @@ _EXHAUSTED = object()
 class Consumer(Protocol):
     """What takes a pump's blocks, and pauses it as ``IConsumer`` says."""
 
+    def watch(self, pump: Pump) -> None:
+        """Stop the pump when the connection is lost."""
+
     def attach(self, pump: Pump) -> None:
         """
-        Pause, resume and stop the pump from now on, and hold its pauses.
+        Pause and resume the pump from now on, and hold its pauses.
 
         Ends by itself when the response is over.
         """
@@ -58,6 +61,7 @@ class Pump:
     """
 
     __slots__ = (
+        "_accept",
         "_app_iter",
         "_asking",
         "_consumer",
@@ -96,12 +100,14 @@ class Pump:
         self._response = response
         self._consumer = consumer
         self._environ = environ
+        # The application may change it.
+        self._accept: str = environ.get("HTTP_ACCEPT", "")
         self._error_log: ErrorLog = environ["wsgi.errors"]
         self._extensions = extensions
         self._request = request
         self._debug = debug
         self._app_iter: Iterable[bytes] = ()
-        self._iterator: Iterator[bytes] | None = None
+        self._iterator: Iterator[bytes] = iter(())
         self._asking = False
         self._named_in_log = False
         self._turn: IDelayedCall | None = None
@@ -109,6 +115,7 @@ class Pump:
 
     def start(self, application: WSGIApplication) -> None:
         """Call the application, and see its response to the end."""
+        self._consumer.watch(self)
         self._guard(self._call, application)
 
     def schedule(self) -> None:
@@ -156,8 +163,12 @@ class Pump:
         ):
             self._whole(self._checked(app_iter[0]) if app_iter else b"")
         else:
-            self._consumer.attach(self)
-            self.schedule()
+            self._iterator = self._ask(iter, app_iter)
+            if self._response.over:
+                self._close()
+            else:
+                self._consumer.attach(self)
+                self.schedule()
 
     def _step(self) -> None:
         """Ask for a block and send it; only the reactor calls this."""
@@ -167,8 +178,6 @@ class Pump:
         if self._response.complete:  # By a flush while it was suspended.
             self._finish()
             return
-        if self._iterator is None:
-            self._iterator = self._ask(iter, self._app_iter)
         block: Any = self._ask(next, self._iterator, _EXHAUSTED)
         if self._response.over:
             self._close()
@@ -196,7 +205,7 @@ class Pump:
 
     def _close(self) -> None:
         """What PEP 3333 owes the iterable, once, on every way out."""
-        app_iter, self._app_iter, self._iterator = self._app_iter, (), None
+        app_iter, self._app_iter, self._iterator = self._app_iter, (), iter(())
         try:
             close = getattr(app_iter, "close", None)
             if close is not None:
@@ -258,6 +267,6 @@ class Pump:
         self._log.failure(
             "{request}: application error", failure, request=self._request
         )
-        accept = self._environ.get("HTTP_ACCEPT", "")
-        self._response.fail(*error_page(accept, failure if self._debug else None))
+        shown = failure if self._debug else None
+        self._response.fail(*error_page(self._accept, shown))
         self._guard(self._close)

@@ -1,38 +1,22 @@
 """
 A response's way to the client through the stock ``twisted.web.http.Request``.
 
-It decides what the response's words mean there, and when a transport that cannot
-tell has most likely handed a block over.  Nothing here is called after the
-connection is lost: a ``Request`` raises then (F5).
+It decides what the response's words mean on HTTP/1.1 and 1.0, and when a transport
+that cannot tell has most likely handed a block over.  Nothing here is called after
+the connection is lost: a ``Request`` raises then (F5).
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import (
-    IDelayedCall,
-    IPushProducer,
-    IReactorTime,
-    IWriteDescriptor,
-)
+from twisted.internet.interfaces import IDelayedCall, IReactorTime, IWriteDescriptor
 from twisted.web.server import Request
-from zope.interface import implementer
 
 from ._head import Head
 from ._pauses import Pause
 from ._pump import Pump
 from ._stock import close_afterwards
-
-
-def sink_for(request: Request, reactor: IReactorTime) -> RequestSink:
-    """The sink that knows the kind of connection a request came by."""
-    if request.clientproto == b"HTTP/2":
-        return HTTP2Sink(request, reactor)
-    if request.isSecure():
-        return TLSSink(request, reactor)
-    return RequestSink(request, reactor)
 
 
 class RequestSink:
@@ -47,16 +31,23 @@ class RequestSink:
         self.head_only = request.method == b"HEAD"
         self._request = request
         self._reactor = reactor
-        self._pump: Pump | None = None
+        self._attached = False
         # Whether only the end of the connection tells where the body ends.
         self._close_delimited = False
 
-    def attach(self, pump: Pump) -> None:
-        """See :meth:`twisted_wsgiflush._pump.Consumer.attach`."""
-        self._pump = pump
-        self._request.registerProducer(self._producer(pump), True)
-        # A lost stream of HTTP/2 says this only, a lost connection the other too.
+    def watch(self, pump: Pump) -> None:
+        """See :class:`twisted_wsgiflush._pump.Consumer`, as for the next one."""
+        # A lost stream of HTTP/2 says this only, a lost connection stopProducing too.
         self._request.notifyFinish().addErrback(lambda reason: pump.stopProducing())
+
+    def attach(self, pump: Pump) -> None:
+        """Have the connection pause the pump."""
+        self._attached = True
+        self._request.registerProducer(pump, True)
+        # A TLS transport says that it is full once, not at every write (F6): whoever
+        # produces for it next has to ask, and there is no public way to.
+        if getattr(self._request.channel, "_waitingForTransport", False):
+            pump.pauseProducing()
 
     def send_head(self, head: Head, *, body: bool, close: bool) -> None:
         """See :class:`twisted_wsgiflush._response.Sink`, as for the others."""
@@ -66,7 +57,7 @@ class RequestSink:
         replaced = set()
         for name, value in head.headers:
             folded = name.lower()
-            if folded == b"set-cookie":
+            if folded == b"set-cookie" and head.code >= 200:
                 # Request sends this list, and lets it win over such headers.
                 request.cookies.append(value)
                 continue
@@ -133,128 +124,64 @@ class RequestSink:
 
     def lost(self) -> None:
         """The connection is gone."""
-        self._pump = None
-
-    def _producer(self, pump: Pump) -> IPushProducer:
-        """Who is told that the connection is full."""
-        return pump
+        self._attached = False
 
     def _detach(self) -> None:
-        if self._pump is not None:
-            self._pump = None
+        if self._attached:
+            self._attached = False
             self._request.unregisterProducer()
 
 
-class _WaitingSink(RequestSink):
+class TLSSink(RequestSink):
     """
-    A connection with a buffer between ``write`` and the socket that is emptied by
-    timed calls of its own: the pump is held for as long.
+    HTTP/1.1 and 1.0 over TLS.
+
+    Twisted collects small writes until the next turn.  It hands them to the socket
+    before the pump, which this holds, can take a step: that was asked for later.
     """
 
     def __init__(self, request: Request, reactor: IReactorTime) -> None:
         super().__init__(request, reactor)
+        self._pump: Pump | None = None
         self._pause: Pause | None = None
-        self._look: IDelayedCall | None = None
+        self._turn: IDelayedCall | None = None
+
+    def attach(self, pump: Pump) -> None:
+        """Have the connection pause the pump."""
+        super().attach(pump)
+        self._pump = pump
+        if self._request.startedWriting:
+            self._hold()
 
     def write(self, block: bytes) -> None:
         """Send a block, and hold the pump until it has left."""
         super().write(block)
-        if self._pump is not None and self._pause is None:
-            self._pause = self._pump.pauses.hold("a block is on its way")
-            self._look_later()
+        self._hold()
 
     def push(self) -> None:
-        """The buffer cannot be emptied from here."""
+        """What is collected cannot be handed over from here."""
 
     def lost(self) -> None:
         """The connection is gone."""
         super().lost()
-        self._stop_looking()
+        self._let_go()
 
     def _detach(self) -> None:
         super()._detach()
-        self._stop_looking()
+        self._let_go()
 
-    def _look_later(self) -> None:
-        self._look = self._reactor.callLater(0, self._looked)
+    def _hold(self) -> None:
+        if self._pump is not None and self._turn is None:
+            self._pause = self._pump.pauses.hold("a block is on its way")
+            self._turn = self._reactor.callLater(0, self._left)
 
-    def _looked(self) -> None:
-        """The block has left."""
-        self._look = None
+    def _left(self) -> None:
+        self._turn = None
         if self._pause is not None:
-            pause, self._pause = self._pause, None
-            pause.lift()
+            self._pause.lift()
 
-    def _stop_looking(self) -> None:
-        if self._look is not None:
-            self._look.cancel()
-            self._look = None
-
-
-class TLSSink(_WaitingSink):
-    """
-    HTTP/1.1 and 1.0 over TLS: Twisted collects small writes until the next turn, and
-    hands them to the socket before this sink looks, which asked for that turn later.
-    """
-
-
-@implementer(IPushProducer)
-class HTTP2Sink(_WaitingSink):
-    """
-    A stream of HTTP/2.
-
-    Twisted queues what is written to a stream and sends it frame by frame, one in a
-    turn.  It pauses the producer when the stream's window is used up, but neither
-    while frames are queued nor while the socket is full, so that a client with a
-    large window could have it queue a whole response.  There is no public way to
-    ask, so this looks at the queue.
-    """
-
-    def __init__(self, request: Request, reactor: IReactorTime) -> None:
-        super().__init__(request, reactor)
-        self._stream: Any = request.channel
-
-    def _producer(self, pump: Pump) -> IPushProducer:
-        return self
-
-    def cut(self) -> None:
-        """Reset the stream; the connection goes on."""
-        self._detach()
-        self._stream.abortConnection()
-
-    def pauseProducing(self) -> None:
-        """The window is used up: frames leave the queue only when it opens."""
-        if self._pump is not None:
-            self._pump.pauseProducing()
-            self._stop_looking()
-
-    def resumeProducing(self) -> None:
-        """The window is open again."""
-        if self._pump is not None:
-            self._pump.resumeProducing()
-            if self._pause is not None and self._look is None:
-                self._look_later()
-
-    def stopProducing(self) -> None:
-        """The stream is gone."""
-        if self._pump is not None:
-            self._pump.stopProducing()
-
-    def _looked(self) -> None:
-        self._look = None
-        if self._pump is None:
-            return
-        connection = self._stream._conn
-        if not connection._outboundStreamQueues.get(self._stream.streamID):
-            super()._looked()
-            return
-        socket_full: Deferred[None] | None = connection._consumerBlocked
-        if socket_full is None:
-            self._look_later()
-        else:
-            socket_full.addCallback(self._socket_has_room)
-
-    def _socket_has_room(self, result: None) -> None:
-        if self._pump is not None and self._look is None:
-            self._look_later()
-        return result
+    def _let_go(self) -> None:
+        self._pump = None
+        if self._turn is not None:
+            self._turn.cancel()
+            self._turn = None

@@ -239,7 +239,7 @@ class Response:
             return
         if first:
             self._send_head()
-        if not self._has_body():
+        if self.over or not self._has_body():  # Sending may tell that it is lost.
             return
         if self._unsent is not None:
             if len(block) > self._unsent:

@@ -42,6 +42,10 @@ def check(request: Request) -> None:
     :raises Refused: with the status to answer with; the connection ends with that,
         for the client and we may not agree where the next request begins.
     """
+    hosts = request.requestHeaders.getRawHeaders(b"host")
+    if request.clientproto == b"HTTP/2" and hosts and len(set(hosts)) == 1:
+        # RFC 9113, 8.3.1: the same as :authority, of which Twisted makes another one.
+        request.requestHeaders.setRawHeaders(b"host", hosts[:1])
     wrong = _what_is_wrong_with_the_host(request)
     if wrong is not None:
         raise Refused(400, wrong)
@@ -58,6 +62,9 @@ def check(request: Request) -> None:
         raise Refused(501, "This server is no proxy.")
     if not request.path.startswith(b"/"):
         raise Refused(400, "The request target is not a path.")
+    if b"#" in request.uri:
+        # RFC 9112, 3.2: no form of target has a fragment.
+        raise Refused(400, "The request target has a fragment.")
 
 
 def _what_is_wrong_with_the_host(request: Request) -> str | None:
@@ -123,10 +130,10 @@ def heed_connection_close(request: Request) -> None:
 
 def close_afterwards(request: Request) -> None:
     """
-    Make this response the connection's last.  Does nothing on HTTP/2, where a
-    response ends its stream anyway.
+    Make this response the connection's last.
+
+    On HTTP/2 nothing comes of it: a response ends its stream anyway.
     """
-    if request.clientproto != b"HTTP/2":
-        request.channel.persistent = False
-        if request.clientproto == b"HTTP/1.1" and not request.startedWriting:
-            request.responseHeaders.setRawHeaders(b"connection", [b"close"])
+    request.channel.persistent = False
+    if request.clientproto == b"HTTP/1.1" and not request.startedWriting:
+        request.responseHeaders.setRawHeaders(b"connection", [b"close"])

@@ -16,8 +16,9 @@ from zope.interface import implementer
 
 from ._environ import environ_of, request_name
 from ._extensions import Extensions
+from ._http2sink import HTTP2Sink
 from ._pump import Pump
-from ._requestsink import sink_for
+from ._requestsink import RequestSink, TLSSink
 from ._response import Response
 from ._stock import (
     Refused,
@@ -107,8 +108,7 @@ class WSGIResource:
 
         :returns: always ``NOT_DONE_YET``; the response may be complete by then.
         """
-        if not request.prepath:
-            to_origin_form(request)
+        to_origin_form(request)
         try:
             check(request)
         except Refused as refused:
@@ -116,7 +116,7 @@ class WSGIResource:
             return NOT_DONE_YET
         heed_connection_close(request)
         name = request_name(request)
-        sink = sink_for(request, self._reactor)
+        sink = _sink(request, self._reactor)
         response = Response(sink, name)
         environ = environ_of(request, name)
         extensions = Extensions(
@@ -147,6 +147,15 @@ class _Leaf:
         self.render = resource.render
         self.getChildWithDefault = resource.getChildWithDefault
         self.putChild = resource.putChild
+
+
+def _sink(request: Request, reactor: IReactorTime) -> RequestSink:
+    """The sink that knows the kind of connection a request came by."""
+    if request.clientproto == b"HTTP/2":
+        return HTTP2Sink(request, reactor)
+    if request.isSecure():
+        return TLSSink(request, reactor)
+    return RequestSink(request, reactor)
 
 
 def _refuse(request: Request, refused: Refused) -> None:

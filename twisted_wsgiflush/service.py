@@ -54,7 +54,7 @@ class Options(UsageOptions):
     """The command line; a mistake in it ends the process with status 2."""
 
     longdesc = ""  # See getUsage.
-    synopsis = "Usage: wsgiflush [options] APPLICATION"
+    synopsis = "[options] APPLICATION"
 
     optFlags = [
         ["factory", None, "APPLICATION is called, without arguments, to get it."],
@@ -78,6 +78,13 @@ class Options(UsageOptions):
         super().__init__()
         self["listen"] = []
         self["static"] = []
+
+    def getSynopsis(self) -> str:
+        """How it is called, by itself or below ``twist``."""
+        if self.parent is None:
+            return f"Usage: wsgiflush {self.synopsis}"
+        below: str = super().getSynopsis()
+        return below
 
     def getUsage(self, width: int | None = None) -> str:
         """The options, then what an application is and some examples."""
@@ -155,8 +162,15 @@ class Options(UsageOptions):
 def _exit(error: object) -> None:
     # The runners of twist and twistd have other ways for a UsageError: a page of
     # usage, and other statuses.
-    sys.stderr.write(f"wsgiflush: {error}\n")
+    _complain(str(error))
     raise SystemExit(2)
+
+
+def _complain(problem: str) -> None:
+    # In one line, and not to sys.stderr, which twistd sends to the log.
+    if sys.__stderr__ is not None:
+        sys.__stderr__.write(f"wsgiflush: {' '.join(problem.split())}\n")
+        sys.__stderr__.flush()
 
 
 def makeService(options: Options) -> WSGIService:
@@ -252,7 +266,8 @@ class WSGIService(Service):
         self._name = name
         self._path = path
         self._graceful_timeout = graceful_timeout
-        self._ports: list[Deferred[IListeningPort]] = []
+        self._ports: list[tuple[str, IListeningPort]] = []
+        self._asked_to_listen = False
         self._stopping = False
 
     def privilegedStartService(self) -> None:
@@ -263,19 +278,25 @@ class WSGIService(Service):
         status 2.
         """
         super().privilegedStartService()
+        self._asked_to_listen = True
+        # Before the line that tells that it is ready for anything.
+        self._reactor.callWhenRunning(self._take_signals)
         for description, endpoint in self._endpoints:
-            listening = endpoint.listen(self._connections)
-            listening.addErrback(self._cannot_listen, description)
-            self._ports.append(listening)
+            endpoint.listen(self._connections).addCallbacks(
+                self._listens,
+                self._cannot_listen,
+                callbackArgs=(description,),
+                errbackArgs=(description,),
+            )
+        # Not in the errback: that would make a Failure of it.
+        if self.exit_status and not self._reactor.running:
+            raise SystemExit(self.exit_status)
 
     def startService(self) -> None:
         """Listen, and print a line when that is done."""
-        if not self._ports:
+        if not self._asked_to_listen:
             self.privilegedStartService()
         super().startService()
-        self._reactor.callWhenRunning(self._take_signals)
-        listening = DeferredList(self._ports, fireOnOneErrback=True)
-        listening.addCallbacks(self._announce, self._give_up)
 
     def stopService(self) -> Deferred[None]:
         """
@@ -285,32 +306,28 @@ class WSGIService(Service):
         """
         super().stopService()
         self._stopping = True
-        stopped = [
-            port.addCallback(lambda port: maybeDeferred(port.stopListening))
-            for port in self._ports
-        ]
+        stopped = [maybeDeferred(port.stopListening) for _, port in self._ports]
         return DeferredList(stopped, consumeErrors=True).addCallback(
             lambda _: self._connections.drain(self._graceful_timeout)
         )
 
-    def _cannot_listen(self, failure: Failure, description: str) -> Failure:
-        sys.stderr.write(
-            f"wsgiflush: cannot listen on {description}: {failure.getErrorMessage()}\n"
-        )
-        if not self._reactor.running:
-            raise SystemExit(2)
-        return failure
+    def _listens(self, port: IListeningPort, description: str) -> None:
+        if self._stopping:
+            port.stopListening()
+            return
+        self._ports.append((description, port))
+        if len(self._ports) == len(self._endpoints):
+            self._reactor.callWhenRunning(self._announce)
 
-    def _give_up(self, failure: Failure) -> None:
+    def _cannot_listen(self, failure: Failure, description: str) -> None:
+        _complain(f"cannot listen on {description}: {failure.getErrorMessage()}")
         self.exit_status = 2
-        self._reactor.stop()
+        if self._reactor.running:
+            self._reactor.stop()
 
-    def _announce(self, results: list[tuple[bool, IListeningPort]]) -> None:
+    def _announce(self) -> None:
         addresses = [
-            _address(description, port, self._path)
-            for (description, _), (_, port) in zip(
-                self._endpoints, results, strict=True
-            )
+            _address(description, port, self._path) for description, port in self._ports
         ]
         # Not print: the runners of twist and twistd send sys.stdout to the log.
         if sys.__stdout__ is not None:

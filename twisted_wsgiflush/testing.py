@@ -169,7 +169,7 @@ class BoundedTransport(StringTransport):
             self.producer.pauseProducing()
 
     def writeSequence(self, data: Iterable[bytes]) -> None:
-        """Take some blocks of bytes."""
+        """Take some blocks of bytes, as one."""
         self.write(b"".join(data))
 
     def drain(self) -> bytes:

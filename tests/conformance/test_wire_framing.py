@@ -224,7 +224,7 @@ def test_status_without_a_body(
 ) -> None:
     """RFC 9112, 6.3: 204 and 304 end with their head; RFC 9110, 8.6: no length."""
     headers = [("ETag", '"v"'), length_of(4)] if announced else [("ETag", '"v"')]
-    spec = {"status": status, "headers": headers, "kind": kind}
+    spec: dict[str, Any] = {"status": status, "headers": headers, "kind": kind}
     spec |= {"blocks": blocks, "write": write}
     with server.connect() as client:
         client.send(request(app="respond", spec=spec, version=version, method=method))

@@ -361,9 +361,10 @@ def test_blocks_arrive_when_they_are_made(
         assert_pace(arrivals(client, began), due)
 
 
-def test_written_blocks_arrive_when_they_are_made(server: Server) -> None:
+@pytest.mark.parametrize("transport", ["server", "unix"], indirect=True)
+def test_written_blocks_arrive_when_they_are_made(transport: Server) -> None:
     """PEP 3333: ``write`` does not return before its block is on the way."""
-    with server.connect() as client:
+    with transport.connect() as client:
         began = time.monotonic()
         client.send(request("/?gap=0.3", app="slow write"))
         assert_pace(arrivals(client, began), [0.3, 0.6, 0.9])

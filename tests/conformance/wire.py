@@ -15,7 +15,6 @@ import signal
 import socket
 import ssl
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -24,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from commandline import module
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
@@ -394,7 +394,7 @@ class Server:
     def __init__(self, door: Door, endpoint: str, *arguments: str) -> None:
         self.log = Log()
         self.secure = endpoint.startswith("ssl:")
-        command = [sys.executable, "-m", "twisted_wsgiflush", *door.arguments]
+        command = [*module(), *door.arguments]
         command += ["--listen", endpoint, "--app-dir", str(HERE), *arguments]
         self.process = subprocess.Popen(
             [*command, APPLICATION],

@@ -1,0 +1,1 @@
+"""Documents with a title and a file, kept by the admin."""

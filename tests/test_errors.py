@@ -1,0 +1,55 @@
+"""The exceptions, by whose fault it is."""
+
+from __future__ import annotations
+
+import pytest
+
+from twisted_wsgiflush import errors
+from twisted_wsgiflush.errors import (
+    AlreadyLifted,
+    AlreadyStarted,
+    ApplicationError,
+    BodyTooShort,
+    InvalidHeaders,
+    InvalidStatus,
+    ResponseOver,
+    StartResponseMissing,
+    WrongType,
+    WSGIFlushError,
+)
+
+# Each with its bases: whose fault it is, and what else it may be caught as.
+TREE: list[tuple[type[Exception], tuple[type[Exception], ...]]] = [
+    (WSGIFlushError, (Exception,)),
+    (ApplicationError, (WSGIFlushError,)),
+    (InvalidStatus, (ApplicationError, ValueError)),
+    (InvalidHeaders, (ApplicationError, ValueError)),
+    (WrongType, (ApplicationError, TypeError)),
+    (StartResponseMissing, (ApplicationError,)),
+    (AlreadyStarted, (ApplicationError,)),
+    (ResponseOver, (ApplicationError,)),
+    (BodyTooShort, (ApplicationError,)),
+    (AlreadyLifted, (WSGIFlushError,)),
+]
+
+
+@pytest.mark.parametrize(("error", "bases"), TREE)
+def test_whose_fault_it_is(
+    error: type[Exception], bases: tuple[type[Exception], ...]
+) -> None:
+    """Each error has its place in the tree, and is a built-in one where that fits."""
+    assert error.__bases__ == bases
+
+
+def test_the_tree_is_all_there_is() -> None:
+    """There is no error besides, so that one base catches them all."""
+    found = {value for value in vars(errors).values() if isinstance(value, type)}
+
+    assert found == {error for error, _ in TREE}
+
+
+@pytest.mark.parametrize("error", [error for error, _ in TREE])
+def test_every_error_is_explained(error: type[Exception]) -> None:
+    """Who sees an error finds in one sentence of its own what it means."""
+    assert error.__doc__ is not None
+    assert error.__doc__.endswith(".")

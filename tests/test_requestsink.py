@@ -1,0 +1,946 @@
+"""
+What a response becomes on each kind of connection: TCP, TLS and HTTP/2, all without
+a socket and with a clock that the test turns.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from h2.config import H2Configuration
+from h2.connection import H2Connection as H2Client
+from h2.errors import ErrorCodes
+from h2.events import DataReceived, Event, ResponseReceived, StreamEnded, StreamReset
+from h2.settings import SettingCodes, Settings
+from OpenSSL import SSL
+from twisted.internet.interfaces import IPushProducer, IWriteDescriptor
+from twisted.internet.ssl import CertificateOptions, PrivateCertificate
+from twisted.protocols.tls import TLSMemoryBIOFactory
+from twisted.web._http2 import H2Connection
+from twisted.web.server import Request, Site
+from zope.interface import implementer
+from zope.interface.verify import verifyObject
+
+from twisted_wsgiflush import WSGIResource
+from twisted_wsgiflush._types import WSGIApplication
+from twisted_wsgiflush.testing import GET, BoundedTransport, Turns, serve
+
+if TYPE_CHECKING:
+    from tests.conftest import Logged
+
+LENGTH = ("Content-Length", "100")
+"""For bodies of twenty blocks of five bytes: they are written as they are."""
+
+HUGE_WINDOW = 2**31 - 1
+SMALLEST_WINDOW = 65535
+"""That of all streams together, when nothing is said (RFC 9113, 6.9.2)."""
+
+BLOCKS = [b"block"] * 20
+BODY = b"".join(BLOCKS)
+
+
+class Boom(Exception):
+    """What the applications here raise."""
+
+
+class Blocks:
+    """
+    What an application returns, which notes what it is asked for.
+
+    :param blocks: an exception is raised in place of a block; what is callable is
+        called for one.
+    """
+
+    def __init__(self, *blocks: Any) -> None:
+        self.asked = 0
+        self.closed = 0
+        self._blocks = iter(blocks)
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        self.asked += 1
+        block = next(self._blocks)
+        if isinstance(block, BaseException):
+            raise block
+        given: bytes = block() if callable(block) else block
+        return given
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+def giving(app_iter: Any, *headers: tuple[str, str]) -> WSGIApplication:
+    """An application that gives this."""
+
+    def application(environ, start_response):
+        start_response("200 OK", list(headers))
+        return app_iter
+
+    return application
+
+
+def in_turn(*app_iters: Any) -> WSGIApplication:
+    """An application that gives one of these to each request."""
+    responses = iter(app_iters)
+
+    def application(environ, start_response):
+        start_response("200 OK", [])
+        return next(responses)
+
+    return application
+
+
+# --- clients
+
+
+class Client:
+    """
+    A client of an application, which has connected and asked for nothing yet.
+
+    :param limit: how many unread bytes fill the connection.
+    """
+
+    transport: BoundedTransport
+
+    def __init__(self, application: WSGIApplication, limit: int = 65536) -> None:
+        self.clock = Turns()
+        resource = WSGIResource(self.clock, application)
+        self.site = Site(resource, timeout=None, reactor=self.clock)
+        self.received = b""
+        self.connect(limit)
+
+    def connect(self, limit: int) -> None:
+        protocol = self.site.buildProtocol(None)
+        self.transport = BoundedTransport(protocol, limit)
+        protocol.makeConnection(self.transport)
+
+    def send(self, data: bytes) -> None:
+        """Send some bytes."""
+        self.transport.protocol.dataReceived(data)
+
+    def get(self) -> None:
+        """Send a request."""
+        self.send(GET)
+
+    def turn(self, turns: int = 1) -> None:
+        """The reactor takes some turns, and the client reads nothing."""
+        for _ in range(turns):
+            self.clock.turn()
+
+    def drain(self) -> bytes:
+        """The client reads what there is, and returns what it has read until now."""
+        self.received += self.transport.drain()
+        return self.received
+
+    def read(self, turns: int = 60) -> bytes:
+        """Read after each of some turns; return what has been read of the body."""
+        for _ in range(turns):
+            self.turn()
+            self.drain()
+        return self.body
+
+    @property
+    def body(self) -> bytes:
+        """What has been read of the first response's body."""
+        return self.received.partition(b"\r\n\r\n")[2]
+
+
+class TCPTransport(BoundedTransport):
+    """What TLS takes for granted of a transport."""
+
+    def setTcpNoDelay(self, enabled: bool) -> None:
+        assert enabled
+
+
+class TLSClient(Client):
+    """A client that speaks TLS."""
+
+    options: CertificateOptions
+
+    def connect(self, limit: int) -> None:
+        factory = TLSMemoryBIOFactory(self.options, False, self.site, self.clock)
+        protocol = factory.buildProtocol(None)
+        self.transport = TCPTransport(protocol, limit)
+        self._tls = SSL.Connection(SSL.Context(SSL.TLS_CLIENT_METHOD), None)
+        self._tls.set_connect_state()
+        protocol.makeConnection(self.transport)
+        while not self._shake_hands():
+            self._talk()
+        self._talk()
+
+    def _shake_hands(self) -> bool:
+        try:
+            self._tls.do_handshake()
+        except SSL.WantReadError:
+            return False
+        return True
+
+    def _talk(self) -> None:
+        super().send(self._tls.bio_read(65536))
+        self._hear()
+
+    def _hear(self) -> None:
+        if heard := self.transport.drain():
+            self._tls.bio_write(heard)
+
+    def send(self, data: bytes) -> None:
+        self._tls.send(data)
+        super().send(self._tls.bio_read(65536))
+
+    def drain(self) -> bytes:
+        self._hear()
+        try:
+            while True:
+                self.received += self._tls.recv(65536)
+        except (SSL.WantReadError, SSL.ZeroReturnError):
+            return self.received
+
+
+class HTTP2Client(Client):
+    """
+    A client that speaks HTTP/2.
+
+    :param window: how many bytes it takes of each stream before it is asked.
+    :param of_all: and of all streams together.
+    """
+
+    def __init__(
+        self,
+        application: WSGIApplication,
+        limit: int = 65536,
+        window: int = HUGE_WINDOW,
+        of_all: int = HUGE_WINDOW,
+    ) -> None:
+        self._window = window
+        self._of_all = of_all
+        self.events: list[Event] = []
+        super().__init__(application, limit)
+
+    def connect(self, limit: int) -> None:
+        protocol: Any = H2Connection(reactor=self.clock)
+        protocol.requestFactory = self.site.requestFactory
+        protocol.site = protocol.factory = self.site
+        self.transport = BoundedTransport(protocol, limit)
+        protocol.makeConnection(self.transport)
+        self.transport.registerProducer(protocol, True)
+        self.h2 = H2Client(H2Configuration(header_encoding="utf-8"))
+        # The first settings: later ones are the server's to acknowledge.
+        self.h2.local_settings = Settings(
+            initial_values={SettingCodes.INITIAL_WINDOW_SIZE: self._window}
+        )
+        self.h2.initiate_connection()
+        if self._of_all > SMALLEST_WINDOW:
+            self.h2.increment_flow_control_window(self._of_all - SMALLEST_WINDOW)
+        self.talk()
+
+    def talk(self) -> None:
+        """Send what ``h2`` has to say."""
+        self.send(self.h2.data_to_send())
+
+    def get(self) -> None:
+        stream = self.h2.get_next_available_stream_id()
+        headers = {":method": "GET", ":path": "/"}
+        headers |= {":scheme": "https", ":authority": "example.com"}
+        self.h2.send_headers(stream, list(headers.items()), end_stream=True)
+        self.talk()
+
+    def open_window(self, increment: int, stream: int | None = 1) -> None:
+        """Take more bytes of a stream, or of all together."""
+        self.h2.increment_flow_control_window(increment, stream)
+        self.talk()
+
+    def reset(self, stream: int = 1) -> None:
+        """Cancel a request."""
+        self.h2.reset_stream(stream, ErrorCodes.CANCEL)
+        self.talk()
+
+    def drain(self) -> bytes:
+        self.events += self.h2.receive_data(self.transport.drain())
+        self.talk()
+        return self.body
+
+    @property
+    def body(self) -> bytes:
+        return self.body_of(1)
+
+    def body_of(self, stream: int) -> bytes:
+        """What has been read of a stream's body."""
+        frames = self.of(stream, DataReceived)
+        return b"".join(frame.data for frame in frames)
+
+    def of(self, stream: int, kind: type[Event]) -> list[Any]:
+        """The events of a kind on a stream."""
+        return [
+            event
+            for event in self.events
+            if isinstance(event, kind) and event.stream_id == stream  # type: ignore[attr-defined]
+        ]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def certificate() -> None:
+    """What the TLS servers here show."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+    now = datetime.datetime.now(datetime.timezone.utc)
+    day = datetime.timedelta(days=1)
+    signed = (
+        x509.CertificateBuilder(name, name, key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - day)
+        .not_valid_after(now + day)
+        .sign(key, hashes.SHA256())
+    )
+    pem = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    ) + signed.public_bytes(serialization.Encoding.PEM)
+    TLSClient.options = PrivateCertificate.loadPEM(pem).options()
+
+
+every_connection = pytest.mark.parametrize(
+    "connect", [Client, TLSClient, HTTP2Client], ids=["TCP", "TLS", "HTTP/2"]
+)
+
+
+# --- on every kind of connection
+
+
+@every_connection
+@pytest.mark.parametrize(
+    "make",
+    [
+        pytest.param(lambda: [BODY], id="one block"),
+        pytest.param(lambda: BLOCKS, id="a list"),
+        pytest.param(lambda: iter(BLOCKS), id="an iterator"),
+        pytest.param(lambda: iter([b"", *BLOCKS, b""]), id="empty blocks"),
+    ],
+)
+def test_a_response_arrives(connect, make) -> None:
+    """All of it, and nothing else."""
+    client = connect(giving(make(), LENGTH))
+    client.get()
+
+    client.read()
+
+    assert client.body == BODY
+
+
+@every_connection
+def test_a_block_has_left_when_the_next_is_asked_for(connect) -> None:
+    """PEP 3333, "Buffering and Streaming", whatever buffers there are."""
+    received: list[object] = []
+
+    def next_block() -> bytes:
+        client.drain()
+        received.append(client.body)
+        return b"block"
+
+    client = connect(giving(Blocks(*[next_block] * 20), LENGTH))
+    client.get()
+
+    client.turn(60)
+
+    assert received == [b"block" * number for number in range(20)]
+
+
+@every_connection
+def test_a_large_block_has_left_when_the_next_is_asked_for(connect) -> None:
+    """Also when it is more than fits into one frame, record or buffer."""
+    received: list[object] = []
+
+    def next_block() -> bytes:
+        client.drain()
+        received.append(len(client.body))
+        return b"x" * 100_000
+
+    client = connect(giving(Blocks(*[next_block] * 3), ("Content-Length", "300000")))
+    client.get()
+
+    client.read()
+
+    assert received == [0, 100_000, 200_000]
+
+
+@every_connection
+def test_what_is_unread_is_bounded(connect) -> None:
+    """By what the connection holds and a block, whatever time goes by."""
+    blocks = Blocks(*[b"x" * 1000] * 1000)
+    client = connect(giving(blocks, ("Content-Length", "1000000")), limit=5000)
+    client.get()
+
+    client.turn(500)
+
+    assert 5000 < client.transport.unread < 7000
+    assert blocks.asked < 10
+
+
+@every_connection
+def test_a_client_that_reads_now_and_then_gets_everything(connect) -> None:
+    """Every time it reads, the response goes on."""
+    blocks = Blocks(*[b"x" * 1000] * 100)
+    client = connect(giving(blocks, ("Content-Length", "100000")), limit=5000)
+    client.get()
+
+    for _ in range(200):
+        client.turn(10)
+        client.drain()
+
+    assert client.body == b"x" * 100_000
+    assert blocks.closed == 1
+
+
+@every_connection
+def test_a_client_that_does_not_read_costs_no_turns(connect) -> None:
+    """Nothing looks again and again whether it does."""
+    blocks = Blocks(*[b"x" * 1000] * 100)
+    client = connect(giving(blocks, ("Content-Length", "100000")), limit=500)
+    client.get()
+
+    client.turn(500)
+
+    assert client.clock.getDelayedCalls() == []
+
+
+@every_connection
+@pytest.mark.parametrize("turns", range(8))
+@pytest.mark.parametrize("limit", [1, 65536], ids=["full", "going on"])
+def test_a_lost_connection_closes_once(connect, limit, turns) -> None:
+    """At any moment, and nothing is scheduled after it."""
+    blocks = Blocks(*BLOCKS)
+    client = connect(giving(blocks, LENGTH), limit)
+    client.get()
+    client.turn(turns)
+
+    client.transport.lose()
+    asked = blocks.asked
+    client.turn(3)
+
+    assert blocks.closed == 1
+    assert blocks.asked == asked
+    assert client.clock.getDelayedCalls() == []
+
+
+@pytest.mark.parametrize("connect", [Client, TLSClient], ids=["TCP", "TLS"])
+@pytest.mark.parametrize("turns", range(4))
+def test_a_lost_connection_leaves_nothing_scheduled(connect, turns) -> None:
+    """Not even for the next turn; on HTTP/2, Twisted itself does."""
+    client = connect(giving(Blocks(*BLOCKS), LENGTH))
+    client.get()
+    client.turn(turns)
+
+    client.transport.lose()
+
+    assert client.clock.getDelayedCalls() == []
+
+
+@every_connection
+def test_nothing_is_scheduled_after_the_end(connect) -> None:
+    """A connection that is idle costs no turns."""
+    blocks = Blocks(*BLOCKS)
+    client = connect(giving(blocks, LENGTH))
+    client.get()
+
+    client.read()
+
+    assert blocks.closed == 1
+    assert client.clock.getDelayedCalls() == []
+
+
+@every_connection
+@pytest.mark.parametrize("turns", range(6))
+def test_an_error_leaves_nothing_scheduled(connect, turns, logged: Logged) -> None:
+    """Also while the block before it is on its way."""
+    client = connect(giving(Blocks(*[b"block"] * turns, Boom())))
+    client.get()
+
+    client.read()
+
+    assert client.clock.getDelayedCalls() == []
+    assert len(logged.flush(Boom)) == 1
+
+
+@every_connection
+def test_what_was_written_arrives_before_what_is_yielded(connect) -> None:
+    """PEP 3333, "The write() Callable", in the order of the calls."""
+
+    def application(environ, start_response):
+        write = start_response("200 OK", [("Content-Length", "30")])
+        write(b"block1")
+        write(b"block2")
+
+        def blocks():
+            write(b"block3")
+            write(b"block4")
+            yield b"block5"
+
+        return blocks()
+
+    client = connect(application)
+    client.get()
+
+    client.read()
+
+    assert client.body == b"block1block2block3block4block5"
+
+
+# --- TCP: what the stock request makes of a head
+
+
+def head_of(application: WSGIApplication, request: bytes = GET) -> list[bytes]:
+    """The lines of a response's head."""
+    response = serve(application, request).read()
+    return response.partition(b"\r\n\r\n")[0].split(b"\r\n")
+
+
+def test_each_cookie_has_a_field_of_its_own() -> None:
+    """They cannot be joined (RFC 6265, 3), and are not lost."""
+    head = head_of(giving([], ("Set-Cookie", "a=1"), ("set-cookie", "b=2; Path=/")))
+
+    cookies = [line for line in head if line.lower().startswith(b"set-cookie:")]
+    assert cookies == [b"Set-Cookie: a=1", b"Set-Cookie: b=2; Path=/"]
+
+
+@pytest.mark.parametrize("name", ["Date", "Server", "date", "SERVER"])
+def test_date_and_server_are_as_the_application_says(name) -> None:
+    """And not there twice."""
+    head = head_of(giving([], (name, "of the application")))
+
+    assert [
+        line for line in head if line.lower().startswith(name.lower().encode())
+    ] == [name.title().encode() + b": of the application"]
+
+
+def test_date_and_server_are_ours_when_the_application_says_nothing() -> None:
+    """PEP 3333, "The start_response() Callable": a server may add them."""
+    names = [line.partition(b":")[0] for line in head_of(giving([]))]
+
+    assert names.count(b"Date") == 1
+    assert names.count(b"Server") == 1
+
+
+def test_fields_that_come_twice_are_sent_twice() -> None:
+    """Also one that replaces ours."""
+    head = head_of(giving([], ("Server", "a"), ("Server", "b"), ("X", "1"), ("X", "2")))
+
+    assert {b"Server: a", b"Server: b", b"X: 1", b"X: 2"} < set(head)
+
+
+def test_no_content_type_is_made_up() -> None:
+    """``Site`` would say that it is text/html."""
+    head = head_of(giving([b"block"]))
+
+    assert not [line for line in head if line.lower().startswith(b"content-type")]
+
+
+def test_an_interim_status_has_no_body_and_no_sequel() -> None:
+    """An application cannot send a final response after it."""
+
+    def application(environ, start_response):
+        start_response("102 Processing", [])
+        return [b"block"]
+
+    served = serve(application)
+    response = served.read()
+
+    assert response.startswith(b"HTTP/1.1 102 Processing\r\n")
+    assert response.endswith(b"\r\n\r\n")
+    assert b"Transfer-Encoding" not in response
+    assert served.closed
+
+
+def test_a_body_that_is_too_long_closes_the_connection(logged: Logged) -> None:
+    """What an application gives beyond its Content-Length is cut."""
+    served = serve(giving([b"abcdef"], ("Content-Length", "3")))
+
+    response = served.read()
+
+    assert response.endswith(b"\r\n\r\nabc")
+    assert served.closed
+    logged.take("error")
+
+
+OLD = GET.replace(b"HTTP/1.1", b"HTTP/1.0")
+
+
+@pytest.mark.parametrize(
+    ("request_", "headers", "aborted"),
+    [
+        pytest.param(GET, [], False, id="chunked: there is no last chunk"),
+        pytest.param(GET, [LENGTH], False, id="with a length: bytes are missing"),
+        pytest.param(OLD, [LENGTH], False, id="HTTP/1.0 with a length: the same"),
+        pytest.param(OLD, [], True, id="HTTP/1.0: nothing but a reset can tell"),
+    ],
+)
+def test_an_error_after_the_head_cuts_the_connection(
+    request_, headers, aborted, logged: Logged
+) -> None:
+    """So that no client takes what it has got for all of it."""
+    served = serve(giving(Blocks(b"block", Boom()), *headers), request_)
+
+    response = served.read()
+
+    assert served.closed
+    assert served.transport.aborted is aborted
+    assert not response.endswith(b"0\r\n\r\n")
+    logged.flush(Boom)
+
+
+def test_an_error_before_the_head_goes_on(logged: Logged) -> None:
+    """It is answered with a page, and the next request as any other."""
+    served = serve(in_turn(Blocks(Boom()), [b"second"]), GET + GET)
+
+    response = served.read()
+
+    assert response.startswith(b"HTTP/1.1 500 ")
+    assert response.endswith(b"\r\n\r\nsecond")
+    assert not served.closed
+    assert len(logged.flush(Boom)) == 1
+
+
+@implementer(IWriteDescriptor)
+class SocketTransport(BoundedTransport):
+    """A transport that can be told to write now, as that of a socket."""
+
+    def __init__(self, protocol: Any, limit: int) -> None:
+        super().__init__(protocol, limit)
+        self.kernel = b""
+
+    def doWrite(self) -> None:
+        self.kernel += self.drain()
+
+    def fileno(self) -> int:
+        return -1
+
+    def connectionLost(self, reason: object) -> None:
+        self.lose()
+
+    def logPrefix(self) -> str:
+        return "fake"
+
+
+class SocketClient(Client):
+    """A client on such a transport."""
+
+    transport: SocketTransport
+
+    def connect(self, limit: int) -> None:
+        protocol = self.site.buildProtocol(None)
+        self.transport = SocketTransport(protocol, limit)
+        protocol.makeConnection(self.transport)
+
+
+def test_what_is_written_is_with_the_kernel_when_write_returns() -> None:
+    """PEP 3333, "The write() Callable": it does not wait for the application."""
+    in_kernel = []
+
+    def application(environ, start_response):
+        write = start_response("200 OK", [("Content-Length", "10")])
+        for _ in range(2):
+            write(b"block")
+            in_kernel.append(client.transport.kernel[-5:])
+            client.transport.kernel = b""
+        return []
+
+    client = SocketClient(application)
+
+    client.get()
+
+    assert in_kernel == [b"block", b"block"]
+
+
+def test_a_transport_that_is_about_to_disconnect_is_left_to_the_reactor() -> None:
+    """Only that may tell it that the last byte is gone."""
+
+    def application(environ, start_response):
+        write = start_response("200 OK", [("Content-Length", "5")])
+        client.transport.loseConnection()
+        write(b"block")
+        in_kernel.append(client.transport.kernel)
+        return []
+
+    in_kernel: list[bytes] = []
+    client = SocketClient(application, limit=1)
+
+    client.get()
+
+    assert in_kernel == [b""]
+    assert client.transport.value().endswith(b"block")
+
+
+# --- TLS
+
+
+def test_a_pipelined_response_over_tls_is_not_paused() -> None:
+    """
+    A limit of Twisted's (F6): it tells its producer only once that it is full, and
+    this one was not there then.  A client has to ask for a second response before
+    it has read a large first one, and then not to read.
+    """
+    second = Blocks(*BLOCKS)
+    client = TLSClient(in_turn([b"x" * 100_000], second), limit=5000)
+    client.send(GET + GET)
+
+    client.turn(100)
+
+    assert second.asked == len(BLOCKS) + 1
+
+
+def test_a_response_over_tls_is_paused_when_the_one_before_was_read() -> None:
+    """As it is without pipelining."""
+    blocks = Blocks(*[b"x" * 1000] * 100)
+    client = TLSClient(in_turn([b"x" * 10_000], blocks), limit=5000)
+    client.get()
+    client.read()
+    client.get()
+
+    client.turn(200)
+
+    assert blocks.asked < 10
+
+
+def test_an_error_after_the_head_cuts_a_connection_with_tls(logged: Logged) -> None:
+    """A close-delimited body is not ended with a close_notify that arrives."""
+    client = TLSClient(giving(Blocks(b"block", Boom())))
+    client.send(OLD)
+
+    client.read()
+
+    assert client.body == b"block"
+    assert client.transport.aborted
+    logged.flush(Boom)
+
+
+# --- HTTP/2
+
+
+def test_a_stream_ends_with_its_response() -> None:
+    """And the connection is there for the next."""
+    client = HTTP2Client(in_turn(iter(BLOCKS), iter(BLOCKS)))
+
+    client.get()
+    client.read()
+    client.get()
+    client.read()
+
+    for stream in [1, 3]:
+        assert client.body_of(stream) == BODY
+        assert client.of(stream, StreamEnded)
+    assert not client.transport.disconnecting
+
+
+def test_streams_take_turns() -> None:
+    """None has to wait for another's end."""
+    client = HTTP2Client(in_turn(*[iter([b"x" * 1000] * 1000)] * 2))
+    client.get()
+    client.get()
+
+    client.read(turns=20)
+
+    assert client.body_of(1)
+    assert client.body_of(3)
+
+
+def test_a_used_up_window_keeps_the_application_from_being_asked() -> None:
+    """Until the client takes more; then it goes on where it was."""
+    blocks = Blocks(*BLOCKS)
+    client = HTTP2Client(giving(blocks), window=15)
+    client.get()
+    client.read()
+    asked, body = blocks.asked, client.body
+
+    client.open_window(200)
+    client.read()
+
+    assert asked <= 4  # One that waits for the window is no harm.
+    assert body == b"block" * 3
+    assert client.body == BODY
+    assert client.of(1, StreamEnded)
+
+
+def test_a_window_that_opens_by_less_than_a_block_sends_part_of_it() -> None:
+    """And the next block is asked for when the whole has left."""
+    blocks = Blocks(*BLOCKS)
+    client = HTTP2Client(giving(blocks), window=12)
+    client.get()
+    bodies = []
+
+    for _ in range(3):
+        bodies.append((len(client.read()), blocks.asked))
+        client.open_window(2)
+
+    assert bodies == [(12, 3), (14, 3), (16, 4)]
+
+
+def test_a_used_up_window_of_the_connection_keeps_it_from_being_asked() -> None:
+    """As that of the stream does."""
+    blocks = Blocks(*[b"x" * 40_000] * 5)
+    client = HTTP2Client(giving(blocks), of_all=SMALLEST_WINDOW)
+    client.get()
+    client.read()
+    asked, body = blocks.asked, client.body
+
+    client.open_window(200_000, stream=None)
+    client.read()
+
+    assert asked <= 3
+    assert body == b"x" * SMALLEST_WINDOW
+    assert client.body == b"x" * 200_000
+    assert client.of(1, StreamEnded)
+
+
+def test_a_window_used_up_while_the_connection_is_full() -> None:
+    """Both have to be lifted, in whatever order."""
+    blocks = Blocks(*[b"x" * 40_000] * 3)
+    client = HTTP2Client(giving(blocks), limit=1, window=20_000)
+    client.get()
+    client.turn(20)
+
+    client.open_window(200_000)
+    client.turn(5)
+    asked_while_full = blocks.asked
+    client.read()
+
+    assert asked_while_full == 1
+    assert client.body == b"x" * 120_000
+    assert client.of(1, StreamEnded)
+
+
+def test_a_window_that_opens_in_the_turn_in_which_the_connection_empties() -> None:
+    """One look at the stream is enough."""
+    blocks = Blocks(*[b"x" * 40_000] * 3)
+    client = HTTP2Client(giving(blocks), limit=1, window=20_000)
+    client.get()
+    client.turn(20)
+
+    client.open_window(200_000)
+    client.drain()
+    client.read()
+
+    assert client.body == b"x" * 120_000
+
+
+@pytest.mark.parametrize("turns", range(6))
+@pytest.mark.parametrize("window", [12, HUGE_WINDOW], ids=["used up", "open"])
+@pytest.mark.parametrize("limit", [1, 65536], ids=["full", "room"])
+def test_a_reset_stream_closes_once(limit, window, turns) -> None:
+    """And leaves the connection to the others, at any moment."""
+    blocks = Blocks(*BLOCKS)
+    client = HTTP2Client(in_turn(blocks, [b"second"]), limit, window)
+    client.get()
+    client.turn(turns)
+
+    client.reset()
+    closed_at_once, asked = blocks.closed, blocks.asked
+    client.get()
+    client.read()
+
+    assert closed_at_once == blocks.closed == 1
+    assert blocks.asked == asked
+    assert client.body_of(3) == b"second"
+    assert client.clock.getDelayedCalls() == []
+
+
+def test_a_client_that_says_goodbye_closes_once() -> None:
+    """GOAWAY ends all that is in flight."""
+    blocks = [Blocks(*BLOCKS), Blocks(*BLOCKS)]
+    client = HTTP2Client(in_turn(*blocks))
+    client.get()
+    client.get()
+    client.turn(5)
+
+    client.h2.close_connection()
+    client.talk()
+
+    assert [each.closed for each in blocks] == [1, 1]
+    client.turn()
+    assert client.clock.getDelayedCalls() == []
+
+
+@pytest.mark.parametrize(
+    "blocks", [[b"block"], [b"block", b"block", b""], [b"x" * 40_000]]
+)
+def test_an_error_after_the_head_resets_the_stream(blocks, logged: Logged) -> None:
+    """It is not ended, and the connection goes on."""
+    client = HTTP2Client(in_turn(Blocks(*blocks, Boom()), [b"second"]))
+    client.get()
+    client.read()
+    client.get()
+    client.read()
+
+    assert client.of(1, ResponseReceived)
+    assert client.of(1, StreamReset)
+    assert not client.of(1, StreamEnded)
+    assert client.body_of(3) == b"second"
+    assert client.of(3, StreamEnded)
+    logged.flush(Boom)
+
+
+def test_an_error_before_the_head_ends_the_stream(logged: Logged) -> None:
+    """With a page, as everywhere."""
+    client = HTTP2Client(giving(Blocks(Boom())))
+
+    client.get()
+    client.read()
+
+    (response,) = client.of(1, ResponseReceived)
+    assert dict(response.headers)[":status"] == "500"
+    assert client.of(1, StreamEnded)
+    logged.flush(Boom)
+
+
+def test_what_is_over_may_be_told_anything() -> None:
+    """A stream's producer does nothing any more."""
+    requests: list[tuple[Request, Any]] = []
+
+    class Remembered(Request):
+        def process(self) -> None:
+            super().process()
+            requests.append((self, self.producer))
+
+    blocks = Blocks(*BLOCKS)
+    client = HTTP2Client(giving(blocks))
+    client.transport.protocol.requestFactory = Remembered
+    client.get()
+    ((request, producer),) = requests
+    client.read()
+    asked = blocks.asked
+
+    producer.pauseProducing()
+    producer.resumeProducing()
+    producer.stopProducing()
+    client.turn(3)
+
+    assert request.producer is None
+    assert (blocks.asked, blocks.closed) == (asked, 1)
+    assert client.clock.getDelayedCalls() == []
+
+
+def test_a_stream_has_a_push_producer() -> None:
+    """It stands between Twisted's stream and the application."""
+    producers: list[Any] = []
+
+    class Remembered(Request):
+        def process(self) -> None:
+            super().process()
+            producers.append(self.producer)
+
+    blocks = Blocks(*BLOCKS)
+    client = HTTP2Client(giving(blocks))
+    client.transport.protocol.requestFactory = Remembered
+    client.get()
+
+    (producer,) = producers
+    producer.stopProducing()
+
+    assert verifyObject(IPushProducer, producer)
+    assert blocks.closed == 1
