@@ -528,6 +528,29 @@ def test_a_suspension_that_is_due_has_its_block_first() -> None:
     assert body_of(serve(asynchronous(app)).read()) == chunks(b"went on") + LAST_CHUNK
 
 
+@apart
+def test_a_task_whose_suspension_is_due_is_cancelled(
+    loop: WithLoop, logged: Logged
+) -> None:
+    """It waits for something else than its block: an error, and nobody goes on."""
+    seen = []
+
+    async def app(environ, start_response):
+        environ[SUSPEND]()
+        try:
+            await asyncio.sleep(1)
+        except asyncio.CancelledError:
+            seen.append("cancelled")
+            raise
+
+    served = serve(asynchronous(app))
+    loop.turn(served)
+
+    assert status_of(served.drain()) == "HTTP/1.1 500 Internal Server Error"
+    assert seen == ["cancelled"]
+    assert len(logged.flush(AlreadySuspended)) == 1
+
+
 # --- the work that is spared
 
 

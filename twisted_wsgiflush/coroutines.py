@@ -273,6 +273,8 @@ def _in_task(
     task = loop.create_task(run())
     task.add_done_callback(handover.wake)
     try:
+        # The task begins meanwhile.  If a suspension is due, this is the block for it.
+        yield b""
         while not task.done():
             if handover.block is None:
                 handover.resume = suspend()
@@ -280,8 +282,7 @@ def _in_task(
             else:
                 yield handover.block
                 handover.taken()
-        return task.result()
-    except GeneratorExit:
+    except BaseException:
         handover.closed = True
         if handover.begun:
             task.cancel()
@@ -289,6 +290,7 @@ def _in_task(
             loop.call_soon(task.cancel)
         Deferred.fromFuture(task).addCallbacks(dismiss, _log_unless_cancelled)
         raise
+    return task.result()
 
 
 class _Handover:

@@ -7,7 +7,7 @@ Web-SIG list (2007-10-04).  Middleware on top of ``x-wsgiorg.suspend``.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Callable, Iterable, Iterator
+from collections.abc import AsyncIterable, Callable, Generator, Iterable, Iterator
 from typing import Any, TypeAlias
 
 from .coroutines import blocks_of, dismiss, is_asynchronous, is_late, pass_on
@@ -65,7 +65,7 @@ def to_wsgi2(app: Callable[..., Any]) -> Callable[[dict[str, Any]], Any]:
 
     It returns a triple when ``app`` has called ``start_response`` by the time that
     it gives its first block.  Else, ``app`` may be suspended, and what it returns is
-    a coroutine that results in a triple; that is for :func:`from_wsgi2` to wait for.
+    to be awaited and results in a triple; that is for :func:`from_wsgi2` to do.
 
     What ``app`` passes to ``write`` comes before the blocks of its iterable.
     """
@@ -77,7 +77,7 @@ def to_wsgi2(app: Callable[..., Any]) -> Callable[[dict[str, Any]], Any]:
             if response.head is None:
                 empty = response.advance()
                 if response.head is None:
-                    return _late(response, empty)
+                    return _Late(response, empty)
             return response.triple()
         except BaseException:
             response.close()
@@ -86,15 +86,34 @@ def to_wsgi2(app: Callable[..., Any]) -> Callable[[dict[str, Any]], Any]:
     return application
 
 
-async def _late(response: _Response, empty: bytes) -> Triple:
-    try:
-        while response.head is None:
-            await pass_on(empty)
-            empty = response.advance()
-        return response.triple()
-    except BaseException:
-        response.close()
-        raise
+class _Late:
+    """
+    A triple that is not known yet.
+
+    No coroutine, for one that is closed before it was awaited closes nothing.
+    """
+
+    def __init__(self, response: _Response, empty: bytes) -> None:
+        self._response = response
+        self._empty = empty
+
+    def __await__(self) -> Generator[Any, None, Triple]:
+        return self._triple().__await__()
+
+    def close(self) -> None:
+        """It is not wanted."""
+        self._response.close()
+
+    async def _triple(self) -> Triple:
+        response, empty = self._response, self._empty
+        try:
+            while response.head is None:
+                await pass_on(empty)
+                empty = response.advance()
+            return response.triple()
+        except BaseException:
+            response.close()
+            raise
 
 
 class _Response:
