@@ -548,6 +548,7 @@ def test_a_head_without_exc_info_cannot_be_replaced() -> None:
 
 
 @pytest.mark.parametrize("given", [[b"block"], [b"", b"block"], [], [b""], [b"", b""]])
+@apart
 def test_a_body_without_a_head_is_an_error(given, logged: Logged) -> None:
     """Whether it is there at once, or late; and the iterable is closed once."""
     body = Body(*given)
