@@ -350,7 +350,8 @@ def test_two_requests_wait_for_the_same_descriptor(pair: Pair) -> None:
 
     assert read == [True, True, False]
     assert applications[2].went_on is True
-    assert clock.getReaders() == clock.getWriters() == []
+    assert clock.getReaders() == []
+    assert clock.getWriters() == []
 
 
 def test_a_descriptor_of_the_reactor_may_be_waited_for(pair: Pair) -> None:

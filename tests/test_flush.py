@@ -102,7 +102,7 @@ class HTTP2Client(Client):
         event = self._next(DataReceived, StreamEnded)
         if isinstance(event, StreamEnded):
             return b""
-        return event.data or self.block()  # type: ignore[attr-defined,no-any-return]
+        return event.data or self.block()  # type: ignore[attr-defined]
 
     def _next(self, *kinds: type[Event]) -> Event:
         while True:

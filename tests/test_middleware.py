@@ -118,7 +118,7 @@ def flask_view_in_context() -> Any:
 
 
 def django_view(request: HttpRequest) -> StreamingHttpResponse:
-    environ = request.environ  # type: ignore[attr-defined]  # of WSGIRequest
+    environ = request.environ
     return StreamingHttpResponse(iter(Work(environ)), content_type="text/plain")
 
 
@@ -142,7 +142,7 @@ def below(wrap: Callable[..., Any], *arguments: Any) -> Callable[[Any], Any]:
     return lambda app: wrap(app, *arguments)
 
 
-MIDDLEWARE = {
+MIDDLEWARE: dict[str, Callable[[Any], Any]] = {
     "ProxyFix": ProxyFix,
     "DispatcherMiddleware": below(DispatcherMiddleware, {"/other": works}),
     "SharedDataMiddleware": below(
@@ -151,10 +151,15 @@ MIDDLEWARE = {
     "DebuggedApplication": DebuggedApplication,
 }
 
-PASS = {
+
+def around(name: str) -> Callable[[], Any]:
+    return lambda: MIDDLEWARE[name](works)
+
+
+PASS: dict[str, Callable[[], Any]] = {
     "wsgiref.validate": lambda: validator(works),
     "LintMiddleware": lambda: LintMiddleware(works),
-    **{name: lambda wrap=MIDDLEWARE[name]: wrap(works) for name in MIDDLEWARE},
+    **{name: around(name) for name in MIDDLEWARE},
     "a Response of Werkzeug": lambda: a_response,
     "Response.from_app": lambda: from_app(works),
     "Flask": lambda: flask_application(flask_view),

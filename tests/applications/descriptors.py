@@ -230,7 +230,7 @@ def in_a_thread(environ):
 
 
 shared = Pipe()
-waiting = []
+waiting: list[object] = []
 
 
 def share(environ):
