@@ -165,6 +165,16 @@ def test_a_full_connection_pauses_its_producer() -> None:
     assert connected.client.events == [b"x" * (FULL + 2)]
 
 
+def test_a_producer_that_was_not_paused_is_not_resumed() -> None:
+    """It is told nothing while there is room."""
+    connected = Connected()
+    connected.server.transport.registerProducer(connected.server, True)
+    connected.server.transport.write(b"little")
+    connected.turn(2)
+    assert connected.client.events == [b"little"]
+    assert connected.server.events == []
+
+
 def test_a_producer_may_go() -> None:
     """It is then paused no longer, and another one may come."""
     connected = Connected()

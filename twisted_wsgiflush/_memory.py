@@ -107,7 +107,6 @@ class MemoryTransport:
         if not self._connected:
             return
         for end in (self, self.peer):
-            end._unread.clear()
             end._stop_turn()
         self._turn = self._reactor.callLater(0, self._abort)
 

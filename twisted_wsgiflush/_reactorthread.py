@@ -6,8 +6,10 @@ from __future__ import annotations
 
 import atexit
 import threading
+from contextlib import suppress
 from typing import Any
 
+from twisted.internet.error import ReactorNotRestartable
 from twisted.python.threadable import isInIOThread
 
 from .errors import WSGIFlushError
@@ -43,9 +45,10 @@ def _start(reactor: Any) -> None:
     started = threading.Event()
 
     def run() -> None:
+        reactor.callWhenRunning(started.set)
         try:
-            reactor.callWhenRunning(started.set)
-            reactor.run(installSignalHandlers=False)
+            with suppress(ReactorNotRestartable):  # It is not running then, see below.
+                reactor.run(installSignalHandlers=False)
         finally:
             started.set()
 
