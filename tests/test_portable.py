@@ -567,6 +567,8 @@ async def test_the_extensions_do_nothing_once_it_is_over() -> None:
     await asked.to(application)
     environ, write = kept
     write(b"late")
+    with pytest.raises(ValueError, match="closed file"):
+        environ["wsgi.input"].read()
     assert environ["x-wsgiorg.flush"]() == b""
     assert environ["x-wsgiorg.fdevent.readable"](-1) == b""
     assert environ["x-wsgiorg.fdevent.writable"](-1) == b""
@@ -595,6 +597,19 @@ async def test_a_response_that_is_raised_replaces_the_other(app: Any) -> None:
     assert asked.status == "404 Not Found"
     assert asked.headers == [("X", "y"), ("Content-Length", "8")]
     assert asked.blocks == [b"not here"]
+
+
+@ensureDeferred
+async def test_a_response_that_is_raised_does_not_wait() -> None:
+    """Not even one that is empty, for the suspension that was due before."""
+    asked = Asked()
+
+    def application(environ: Any, start_response: Any) -> Any:
+        environ["x-wsgiorg.suspend"]()
+        raise environ["wsgi.response_error"]("404 Not Found")
+
+    await asked.to(application)
+    assert asked.status == "404 Not Found"
 
 
 @ensureDeferred
