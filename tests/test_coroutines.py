@@ -8,11 +8,13 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
 from contextvars import ContextVar
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from wsgiref.validate import validator
 
 import pytest
 import twisted.internet.defer
+from commandline import TWIST, serving
 from flask import Response
 from twisted.internet.defer import Deferred, fail, succeed
 from waiting import (
@@ -1283,3 +1285,41 @@ if sys.version_info >= (3, 11):
         loop.turn(served)
 
         assert sorted(seen, key=str) == sorted(["slept", deferred], key=str)
+
+
+# --- real reactors
+
+ON_ANY = {
+    "deferred": "fired",
+    "deferreds": "['a', 'b']",
+    "thread": "slept",
+    "timed_out": "False",
+}
+ON_ASYNCIO = {
+    **ON_ANY,
+    "sleep": "slept",
+    "wait_for": "timed out",
+    "gather": "['fired', 'slept']",
+    "asyncio_thread": "slept",
+}
+
+
+@pytest.mark.parametrize(
+    ("reactor", "answers"), [("default", ON_ANY), ("asyncio", ON_ASYNCIO)]
+)
+def test_it_awaits_what_a_reactor_brings(reactor: str, answers: dict[str, str]) -> None:
+    """Each in its time; and the reactor cancels what a client has left."""
+    with serving(
+        "coroutines.py",
+        cwd=Path(__file__).parent / "applications",
+        door=TWIST,
+        runner=["--reactor", reactor],
+    ) as server:
+        answered = {path: server.get(f"/{path}").decode() for path in answers}
+        with server.connect() as leaving:
+            leaving.sendall(GET.replace(b"/ ", b"/for_ever ", 1))
+            leaving.recv(1)
+        ended = server.get("/until_ended")
+
+    assert answered == answers
+    assert ended == b"ended"
