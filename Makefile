@@ -48,6 +48,7 @@ format: $(DEV)
 
 types: $(DEV)
 	$(RUN) mypy
+	$(RUN) mypy --config-file tests/mypy.ini
 
 coverage: $(DEV)
 	$(RUN) coverage erase

@@ -41,6 +41,13 @@ def module() -> list[str]:
     return [sys.executable, "-m", "twisted_wsgiflush"]
 
 
+def script() -> list[str]:
+    """What the installed command consists of, for it may not be installed here."""
+    code = "from twisted_wsgiflush.__main__ import main; main()"
+    return [sys.executable, "-c", code]
+
+
+SCRIPT = "wsgiflush"
 TWIST = "twist wsgiflush"
 TWISTD = "twistd -n wsgiflush"
 DOORS = {
@@ -136,7 +143,7 @@ def command(
     """
     :param runner: options of ``twist`` or ``twistd`` themselves.
     """
-    program, *rest = DOORS[door]()
+    program, *rest = {**DOORS, SCRIPT: script}[door]()
     return [program, *runner, *rest, *arguments]
 
 

@@ -40,8 +40,8 @@ def environ_for(
         return []
 
     served = serve(application, b"")
-    served.transport.hostAddr = listener
-    served.transport.peerAddr = client
+    served.transport.hostAddr = listener  # type: ignore[assignment]  # None there
+    served.transport.peerAddr = client  # type: ignore[assignment]  # as above
     if secure:
         alsoProvides(served.transport, ISSLTransport)
     served.send(request)
@@ -401,8 +401,12 @@ def test_the_input_is_the_whole_body(size: int, chunked: bool) -> None:
         (IPV4, b"Host: example.com:\r\n", "example.com", "8080"),
         (IPV4, b"Host: [2001:db8::9]:\r\n", "[2001:db8::9]", "8080"),
         (IPV4, b"", "192.0.2.1", "8080"),
+        (IPV4, b"Host:\r\n", "192.0.2.1", "8080"),
+        (IPV4, b"Host: :81\r\n", "192.0.2.1", "8080"),
         (IPV6, b"Host: example.com\r\n", "example.com", "8080"),
         (IPV6, b"", "[2001:db8::1]", "8080"),
+        (IPV6, b"Host:\r\n", "[2001:db8::1]", "8080"),
+        (IPV6, b"Host: :81\r\n", "[2001:db8::1]", "8080"),
         (UNIX, b"Host: example.com\r\n", "example.com", "80"),
         (UNIX, b"Host: example.com:81\r\n", "example.com", "81"),
         (UNIX, b"Host: [2001:db8::9]\r\n", "[2001:db8::9]", "80"),
@@ -532,3 +536,17 @@ async def test_a_request_of_http_2_has_the_same_keys() -> None:
         "HTTP_COOKIE": "a=1; b=2",
         "wsgi.url_scheme": "http",
     }
+
+
+@ensureDeferred
+async def test_host_and_authority_are_one_variable() -> None:
+    """What a client of HTTP/2 says twice, the application is told once."""
+
+    def application(environ, start_response):
+        start_response("200 OK", [])
+        return [environ["HTTP_HOST"].encode()]
+
+    answer = await http2.ask(
+        application, ("host", "example.com:81"), authority="example.com:81"
+    )
+    assert answer.body == b"example.com:81"

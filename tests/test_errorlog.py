@@ -12,7 +12,7 @@ from twisted.logger import LogEvent, formatEvent
 from twisted_wsgiflush.testing import GET, serve
 
 if TYPE_CHECKING:
-    from tests.conftest import Logged
+    from conftest import Logged
 
 
 def texts(events: list[LogEvent]) -> list[str]:

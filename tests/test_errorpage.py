@@ -10,7 +10,7 @@ import pytest
 from twisted_wsgiflush.testing import serve
 
 if TYPE_CHECKING:
-    from tests.conftest import Logged
+    from conftest import Logged
 
 PLAIN = "text/plain; charset=utf-8"
 HTML = "text/html; charset=utf-8"

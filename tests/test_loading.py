@@ -283,6 +283,16 @@ def app(environ, start_response): return []
     "needy.py": "import absent_dependency\n",
     "halves/__init__.py": "import broken\n",
     "halves/whole.py": "def app(environ, start_response): return []\n",
+    "needs/__init__.py": "import absent_dependency\n",
+    "needs/whole.py": "def app(environ, start_response): return []\n",
+    "values/__init__.py": "raise ValueError('no value')\n",
+    "values/whole.py": "def app(environ, start_response): return []\n",
+    # Not the import system, whatever its name.
+    "importlib_site/broken.py": "raise ValueError('no value')\n",
+    "lazy.py": """
+def __getattr__(name):
+    raise RuntimeError("no settings")
+""",
     "late.py": """
 def create():
     raise LookupError("no settings")
@@ -302,7 +312,7 @@ def create():
         ),
         (
             "broken.app",
-            "cannot import 'broken.app'",
+            "cannot import 'broken'",
             "RuntimeError: not today",
             [("broken.py", 4), ("broken.py", 3)],
         ),
@@ -320,7 +330,7 @@ def create():
         ),
         (
             "halves.whole:app",
-            "cannot import 'halves.whole'",
+            "cannot import 'halves'",
             "RuntimeError: not today",
             [("halves/__init__.py", 1), ("broken.py", 4), ("broken.py", 3)],
         ),
@@ -341,6 +351,42 @@ def create():
             "cannot import 'needy'",
             "ModuleNotFoundError: No module named 'absent_dependency'",
             [("needy.py", 1)],
+        ),
+        (
+            "needs.whole:app",
+            "cannot import 'needs'",
+            "ModuleNotFoundError: No module named 'absent_dependency'",
+            [("needs/__init__.py", 1)],
+        ),
+        (
+            "values.whole:app",
+            "cannot import 'values'",
+            "ValueError: no value",
+            [("values/__init__.py", 1)],
+        ),
+        (
+            "values.whole.app",
+            "cannot import 'values'",
+            "ValueError: no value",
+            [("values/__init__.py", 1)],
+        ),
+        (
+            "importlib_site/broken.py",
+            "cannot import '{cwd}/importlib_site/broken.py'",
+            "ValueError: no value",
+            [("importlib_site/broken.py", 1)],
+        ),
+        (
+            "lazy:app",
+            "lazy:app: no 'app'",
+            "RuntimeError: no settings",
+            [("lazy.py", 3)],
+        ),
+        (
+            "lazy",
+            "lazy: no 'application'",
+            "RuntimeError: no settings",
+            [("lazy.py", 3)],
         ),
     ],
 )
@@ -397,6 +443,48 @@ def test_failing_factories(
     assert str(caught.value) == f"{name}: the factory failed: {error}"
     assert frames_of(stderr) == [(str(tmp_path / path), line) for path, line in frames]
     assert stderr.splitlines()[-1] == error
+
+
+def test_chained(write, capsys) -> None:
+    """The cause of a failure is shown, too, and its frames are the application's."""
+    chained = write(
+        "chained.py",
+        """
+try:
+    import absent_dependency
+except ImportError as error:
+    raise RuntimeError("cannot work") from error
+""",
+    )
+
+    with pytest.raises(UsageError):
+        load_application("chained", ".", factory=False)
+
+    stderr = capsys.readouterr().err
+    assert "ModuleNotFoundError: No module named 'absent_dependency'" in stderr
+    assert "direct cause" in stderr
+    assert frames_of(stderr) == [(str(chained), 3), (str(chained), 5)]
+
+
+def test_in_a_handler(write, capsys) -> None:
+    """What a failure happened in the course of is shown, too."""
+    during = write(
+        "during.py",
+        """
+try:
+    {}["absent"]
+except KeyError:
+    raise RuntimeError("cannot work")
+""",
+    )
+
+    with pytest.raises(UsageError):
+        load_application("during", ".", factory=False)
+
+    stderr = capsys.readouterr().err
+    assert "KeyError: 'absent'" in stderr
+    assert "During handling" in stderr
+    assert frames_of(stderr) == [(str(during), 3), (str(during), 5)]
 
 
 def frames_of(traceback: str) -> list[tuple[str, int]]:

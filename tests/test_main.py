@@ -12,7 +12,7 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
-from commandline import DOORS, MODULE, TWIST, Server, run, serving
+from commandline import DOORS, MODULE, SCRIPT, TWIST, TWISTD, Server, run, serving
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -124,6 +124,26 @@ def test_serves_until_a_signal(
         assert server.wait().status == 0
 
 
+@pytest.mark.parametrize("door", DOORS)
+def test_signal_as_soon_as_it_is_ready(write: Write, tmp_path: Path, door: str) -> None:
+    """A server that says that it is ready is ready to end, too."""
+    write("hello.py", HELLO)
+
+    with serving("hello.py", cwd=tmp_path, door=door) as server:
+        ended = server.stop()
+
+    assert ended.status == 0
+
+
+def test_installed_command(write: Write, tmp_path: Path) -> None:
+    """The installed command serves as the module does."""
+    write("hello.py", HELLO)
+
+    with serving("hello.py", cwd=tmp_path, door=SCRIPT) as server:
+        assert server.get() == b"hello"
+        assert server.stop().status == 0
+
+
 def test_output(write: Write, tmp_path: Path) -> None:
     """Standard output has the one line only, standard error has the log."""
     write("hello.py", HELLO)
@@ -217,7 +237,7 @@ def test_application_that_fails(write: Write, tmp_path: Path, door: str) -> None
     assert ended.stdout == ""
 
 
-@pytest.mark.parametrize("door", [MODULE, TWIST])
+@pytest.mark.parametrize("door", DOORS)
 def test_port_in_use(write: Write, tmp_path: Path, door: str) -> None:
     """A port that another process has is one line, and status 2."""
     write("hello.py", HELLO)
@@ -231,7 +251,6 @@ def test_port_in_use(write: Write, tmp_path: Path, door: str) -> None:
         rf"wsgiflush: cannot listen on {endpoint}: .*Address already in use\.\n",
         ended.stderr,
     )
-    assert ended.stdout == ""
 
 
 @pytest.mark.parametrize("door", DOORS)
@@ -253,6 +272,23 @@ def test_help(tmp_path: Path, door: str) -> None:
     assert re.search(r"^ +--listen= +\S", ended.stdout, re.MULTILINE)
     assert "\nExamples:\n\n  wsgiflush hello.py\n" in ended.stdout
     assert ended.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("door", "usage"),
+    [
+        (MODULE, "Usage: wsgiflush [options] APPLICATION"),
+        (
+            TWIST,
+            "Usage: twist [options] plugin [plugin_options] wsgiflush [options] "
+            "APPLICATION",
+        ),
+        (TWISTD, "Usage: twistd [options] wsgiflush [options] APPLICATION"),
+    ],
+)
+def test_usage(tmp_path: Path, door: str, usage: str) -> None:
+    """The help begins with how the command is called behind this door."""
+    assert run("--help", cwd=tmp_path, door=door).stdout.splitlines()[0] == usage
 
 
 # -- the options ----------------------------------------------------------------------
@@ -449,6 +485,72 @@ def test_tls(write: Write, tmp_path: Path, certificate: Path) -> None:
             assert ask(client, "wsgi.url_scheme") == b"https"
 
 
+# Answers /one with 8 MB in one block, and anything else with a gigabyte.
+PIPELINED = """
+made = 0
+
+def application(environ, start_response):
+    start_response("200 OK", [])
+    if environ["PATH_INFO"] == "/made":
+        return [str(made).encode()]
+    if environ["PATH_INFO"] == "/one":
+        return [b"x" * 8_000_000]
+    return blocks()
+
+def blocks():
+    global made
+    for made in range(1, 16385):
+        yield b"x" * 65536
+"""
+
+
+def test_pipelined_responses_over_tls(
+    write: Write, tmp_path: Path, certificate: Path
+) -> None:
+    """A response behind one that nobody reads costs no memory."""
+    write("pipelined.py", PIPELINED)
+    context = ssl.create_default_context(cafile=str(certificate))
+
+    def connect(server: Server) -> ssl.SSLSocket:
+        return context.wrap_socket(server.connect(), server_hostname="localhost")
+
+    def get(path: bytes) -> bytes:
+        return b"GET %b HTTP/1.1\r\nHost: localhost\r\n\r\n" % path
+
+    def made(server: Server) -> bytes:
+        with connect(server) as client:
+            client.sendall(get(b"/made").replace(b"1.1", b"1.0"))
+            return received(client).partition(b"\r\n\r\n")[2]
+
+    with serving(
+        *("--listen", "ssl:0:privateKey=server.pem:interface=127.0.0.1"),
+        "pipelined.py",
+        cwd=tmp_path,
+    ) as server:
+        assert made(server) == b"0"
+        before = resident(server)
+        with connect(server) as alone:
+            alone.sendall(get(b"/one"))
+            alone.recv(1)  # It is on its way, as far as it can go.
+            of_the_first = resident(server) - before
+            with connect(server) as client:
+                client.sendall(get(b"/one") + get(b"/big"))
+                client.recv(1)
+                counts = [int(made(server)) for _ in range(50)]
+                of_both = resident(server) - before - of_the_first
+
+    assert counts[-1] == counts[0] <= 1
+    assert of_both < of_the_first + 2 * (1 << 20)
+
+
+def resident(server: Server) -> int:
+    """The bytes of memory that a server holds."""
+    status = Path(f"/proc/{server.process.pid}/status").read_text()
+    found = re.search(r"VmRSS:\s+(\d+) kB", status)
+    assert found
+    return int(found[1]) * 1024
+
+
 def test_haproxy(write: Write, tmp_path: Path) -> None:
     """Behind HAProxy, the application sees the client's address, not the proxy's."""
     write("where.py", ENVIRON)
@@ -618,6 +720,28 @@ def test_idle_connections(write: Write, tmp_path: Path) -> None:
         assert received(new) == b""
 
     assert ended.status == 0
+
+
+def test_idle_tls_connection(write: Write, tmp_path: Path, certificate: Path) -> None:
+    """A TLS connection that waits for another request is closed at once."""
+    write("hello.py", HELLO)
+    context = ssl.create_default_context(cafile=str(certificate))
+
+    with (
+        serving(
+            *("--listen", "ssl:0:privateKey=server.pem:interface=127.0.0.1"),
+            *("--graceful-timeout", "40", "hello.py"),
+            cwd=tmp_path,
+        ) as server,
+        context.wrap_socket(server.connect(), server_hostname="localhost") as client,
+    ):
+        client.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        received_until(client, b"hello")
+        server.signal(signal.SIGTERM)
+        # Sooner than the 20 seconds after which a client gives up.
+        assert client.recv(1) == b""
+        client.unwrap()
+        assert server.wait().status == 0
 
 
 def test_request_on_a_kept_connection(write: Write, tmp_path: Path) -> None:

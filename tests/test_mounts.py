@@ -158,7 +158,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         "application.py", "--static", "/files=public", cwd=directory
     ) as server:
         yield server
-        server.stop()
+        assert "Traceback" not in server.stop().stderr
 
 
 @pytest.mark.parametrize(
@@ -205,6 +205,9 @@ def test_directory_without_slash(files: Server, path: str) -> None:
         "/files/..%5csecret",
         "/files//etc/passwd",
         "/files/%2fetc%2fpasswd",
+        "/files/%00",
+        "/files/sub/%00",
+        "/files/page.html%00",
     ],
 )
 def test_not_served(files: Server, path: str) -> None:

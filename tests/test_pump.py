@@ -20,7 +20,7 @@ from twisted_wsgiflush.errors import BodyTooShort, StartResponseMissing, WrongTy
 from twisted_wsgiflush.testing import GET, BoundedTransport, Served, Turns, serve
 
 if TYPE_CHECKING:
-    from tests.conftest import Logged
+    from conftest import Logged
 
 HEAD = GET.replace(b"GET", b"HEAD")
 LAST_CHUNK = b"0\r\n\r\n"

@@ -56,7 +56,7 @@ from twisted_wsgiflush._types import WSGIApplication
 from twisted_wsgiflush.testing import GET
 
 if TYPE_CHECKING:
-    from tests.conftest import Logged
+    from conftest import Logged
 
 PATIENCE = 20
 """Seconds to wait for something that must happen."""

@@ -8,14 +8,17 @@ import re
 import threading
 from contextvars import ContextVar
 from http.client import HTTPResponse
+from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from twisted.internet.interfaces import ISSLTransport
 from twisted.web.resource import EncodingResourceWrapper, IResource, Resource
 from twisted.web.server import GzipEncoderFactory, Site
 from twisted.web.static import Data
 from twisted.web.vhost import NameVirtualHost, VHostMonsterResource
+from zope.interface import alsoProvides
 from zope.interface.verify import verifyObject
 
 import twisted_wsgiflush
@@ -438,3 +441,64 @@ def test_what_is_refused_at_the_root_is_refused_below(target: bytes) -> None:
     served = browse(clock, root, b"GET " + target + b" HTTP/1.1\r\n\r\n")
     assert served.drain().startswith(b"HTTP/1.1 400 ")
     assert served.closed
+
+
+class TellsOnce(BoundedTransport):
+    """As one of TLS does, it tells its producer only once that it is full."""
+
+    def write(self, data: bytes) -> None:
+        producer = self.producer
+        if self.unread > self.limit:
+            self.producer = None
+        super().write(data)
+        self.producer = producer
+
+
+def test_a_second_response_does_not_begin_on_a_full_connection() -> None:
+    """Of a response behind one that nobody reads, one block is made at most."""
+    clock = Turns()
+    made = []
+
+    def application(environ, start_response):
+        start_response("200 OK", [])
+        if environ["PATH_INFO"] == "/first":
+            return [b"x" * 1000]
+        return (made.append(number) or b"block" for number in range(20))
+
+    protocol = Site(WSGIResource(clock, application), reactor=clock).buildProtocol(None)
+    transport = TellsOnce(protocol, 500)
+    protocol.makeConnection(transport)
+    protocol.dataReceived(get(b"/first") + get(b"/second"))
+
+    for _ in range(30):
+        clock.turn()
+    assert len(made) <= 1
+
+    for _ in range(30):
+        transport.drain()
+        clock.turn()
+    assert len(made) == 20
+
+
+def test_over_tls_a_block_is_awaited_for_a_turn() -> None:
+    """TLS collects what is written in a turn, so the next block is made after it."""
+    clock = Turns()
+    made = []
+
+    def application(environ, start_response):
+        start_response("200 OK", [])
+        return (made.append(number) or b"block" for number in range(3))
+
+    site = Site(WSGIResource(clock, application), reactor=clock)
+    protocol = site.buildProtocol(None)
+    transport = BoundedTransport(protocol, 65536)
+    protocol.makeConnection(transport)
+    alsoProvides(transport, ISSLTransport)
+    protocol.dataReceived(GET)
+
+    counts = []
+    for _ in range(10):
+        counts.append(len(made))
+        clock.turn()
+    assert all(after - before <= 1 for before, after in pairwise(counts))
+    assert transport.drain().endswith(b"0\r\n\r\n")

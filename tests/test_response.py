@@ -30,7 +30,7 @@ from twisted_wsgiflush.errors import (
 from twisted_wsgiflush.testing import GET, serve
 
 if TYPE_CHECKING:
-    from tests.conftest import Logged
+    from conftest import Logged
 
 HEAD = GET.replace(b"GET", b"HEAD")
 
@@ -71,6 +71,7 @@ class Wire:
 
     def __init__(self, *, head_only: bool = False) -> None:
         self.head_only = head_only
+        self.found_gone: Callable[[], object] | None = None
         self.head: Head | None = None
         self.body = b""
         self.pushed: bytes | None = None
@@ -85,6 +86,9 @@ class Wire:
     def send_head(self, head: Head, *, body: bool, close: bool) -> None:
         assert self.ending == "open"
         assert self.head is None
+        if self.found_gone is not None:
+            self.found_gone()
+            return
         self.head = head
         self._body_may_follow = body
         self.close_announced = close
@@ -639,6 +643,21 @@ def test_write_after_the_client_has_left() -> None:
     assert served.drain() == b""
 
 
+@pytest.mark.parametrize("head_only", [False, True])
+def test_the_client_turns_out_to_be_gone(head_only: bool) -> None:
+    """When sending the head tells that nobody is there, nothing else is sent."""
+    wire = Wire(head_only=head_only)
+    response = Response(wire, "GET /")
+    wire.found_gone = response.lost
+    write = response.start_response("200 OK", [])
+
+    write(b"block")
+
+    assert response.state is State.ABORTED
+    assert wire.seen == (None, b"", "lost")
+    assert wire.pushed is None
+
+
 # commit
 
 
@@ -1079,18 +1098,15 @@ def test_an_error_after_the_head(
     assert served.closed
 
 
-class FailsTwice:
-    """An iterable that fails when asked for a block, and once more when closed."""
-
-    def __iter__(self) -> Iterator[bytes]:
-        raise Boom("in the body")
-
-    def close(self) -> None:
-        raise Boom("in close")
-
-
 def test_an_error_after_the_error_page(logged: Logged) -> None:
     """The second error is logged, and the client has its one page."""
+
+    class FailsTwice:
+        def __iter__(self):
+            raise Boom("in the body")
+
+        def close(self):
+            raise Boom("in close")
 
     def application(environ, start_response):
         return FailsTwice()
@@ -1110,12 +1126,19 @@ def test_an_error_after_the_client_has_left(logged: Logged) -> None:
     """The error is logged; there is nobody to send a page to."""
 
     def application(environ, start_response):
-        return FailsTwice()
+        try:
+            start_response("200 OK", [])
+            yield b"block"
+            yield b"never"
+        finally:
+            raise Boom("in close")
 
     served = serve(application)
+    sent = served.read(1)
 
     served.leave()
 
+    assert body_of(sent) == b"5\r\nblock\r\n"
     (failure,) = logged.flush(Boom)
     assert failure.getErrorMessage() == "in close"
     assert served.read() == b""

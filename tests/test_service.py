@@ -21,6 +21,7 @@ from twisted.internet.interfaces import (
     IStreamServerEndpoint,
 )
 from twisted.logger import formatEvent
+from twisted.python.usage import Options as UsageOptions
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
@@ -159,13 +160,13 @@ def test_command_line_of_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_mistakes(capsys, arguments: list[str], line: str) -> None:
+def test_mistakes(capfd, arguments: list[str], line: str) -> None:
     """A mistake is told of in one line, and the status is 2."""
     with pytest.raises(SystemExit) as exited:
         parsed(*arguments)
 
     assert exited.value.code == 2
-    assert capsys.readouterr() == ("", f"wsgiflush: {line}\n")
+    assert capfd.readouterr() == ("", f"wsgiflush: {line}\n")
 
 
 def test_version(capsys) -> None:
@@ -202,6 +203,21 @@ def test_help(capsys) -> None:
         assert re.search(rf"^ +{option} +[A-Z/].+", stdout, re.MULTILINE), option
     assert "\n  wsgiflush --listen tcp:80 --listen ssl:443" in stdout
     assert max(map(len, stdout.splitlines())) < 89
+
+
+def test_help_below_another_command(capsys) -> None:
+    """As the command of another one, the help begins with that one's name."""
+
+    class Runner(UsageOptions):
+        synopsis = "Usage: runner [options]"
+        subCommands = [("wsgiflush", None, Options, "Serves.")]
+
+    with pytest.raises(SystemExit):
+        Runner().parseOptions(["wsgiflush", "--help"])
+
+    assert capsys.readouterr().out.startswith(
+        "Usage: runner [options] wsgiflush [options] APPLICATION\n"
+    )
 
 
 # -- from the options to a service ----------------------------------------------------
@@ -265,7 +281,7 @@ def test_service(directory: Path) -> None:
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_what_cannot_be_served(
-    directory: Path, capsys, arguments: list[str], line: str
+    directory: Path, capfd, arguments: list[str], line: str
 ) -> None:
     """What is wrong with the options' values is told of in one line, too."""
     options = parsed(*arguments)
@@ -274,7 +290,33 @@ def test_what_cannot_be_served(
         makeService(options)
 
     assert exited.value.code == 2
-    assert capsys.readouterr() == ("", f"wsgiflush: {line}\n")
+    assert capfd.readouterr() == ("", f"wsgiflush: {line}\n")
+
+
+def test_error_of_several_lines(directory: Path, capfd) -> None:
+    """However long the application's error is, ours is one line, and the last."""
+    (directory / "served.py").write_text("raise RuntimeError('first\\nsecond')")
+    options = parsed("served.py")
+
+    with pytest.raises(SystemExit):
+        makeService(options)
+
+    assert capfd.readouterr().err.endswith(
+        "RuntimeError: first\nsecond\n"
+        f"wsgiflush: cannot import '{directory}/served.py': "
+        "RuntimeError: first second\n"
+    )
+
+
+def test_no_standard_error(monkeypatch: pytest.MonkeyPatch, capfd) -> None:
+    """A process without a standard error ends with status 2, too."""
+    monkeypatch.setattr(sys, "__stderr__", None)
+
+    with pytest.raises(SystemExit) as exited:
+        parsed("--absent")
+
+    assert exited.value.code == 2
+    assert capfd.readouterr() == ("", "")
 
 
 # -- the service ----------------------------------------------------------------------
@@ -517,7 +559,7 @@ def test_listens_once() -> None:
     assert harness.service.running
 
 
-def test_endpoint_that_fails_at_once(capsys) -> None:
+def test_endpoint_that_fails_at_once(capfd) -> None:
     """An endpoint that cannot be had keeps the server from starting, with status 2."""
     harness = Harness()
     harness.endpoints[0].ready.errback(CannotListenError("", 80, "no permission"))
@@ -526,13 +568,13 @@ def test_endpoint_that_fails_at_once(capsys) -> None:
         harness.service.startService()
 
     assert exited.value.code == 2
-    assert capsys.readouterr().err == (
+    assert capfd.readouterr().err == (
         "wsgiflush: cannot listen on tcp:8080: "
         "Couldn't listen on any:80: no permission.\n"
     )
 
 
-def test_endpoint_that_fails_later(capsys) -> None:
+def test_endpoint_that_fails_later(capfd) -> None:
     """An endpoint that cannot be had ends a running server, with status 2."""
     harness = Harness(descriptions=(("tcp:8080", LOCAL), ("onion:80", LOCAL)))
     harness.service.startService()
@@ -543,10 +585,22 @@ def test_endpoint_that_fails_later(capsys) -> None:
 
     assert harness.service.exit_status == 2
     assert not harness.reactor.running
-    assert capsys.readouterr().err == (
+    assert capfd.readouterr().err == (
         "wsgiflush: cannot listen on onion:80: no Tor here\n"
     )
     assert harness.stop() == [None]
+
+
+def test_listens_too_late() -> None:
+    """A port that is there only when the service has stopped is closed again."""
+    harness = Harness()
+    harness.service.startService()
+    harness.reactor.start()
+    assert harness.stop() == [None]
+
+    harness.endpoints[0].ready.callback(None)
+
+    assert harness.endpoints[0].ports[0].factory is None
 
 
 def test_stops_listening() -> None:

@@ -217,6 +217,11 @@ def test_connect_is_refused() -> None:
         b"http://exa<mple.com/",
         b"http://example.com:port/",
         b"http://example.com#a",
+        b"http://example.com/a#b",
+        b"http://example.com/?a#b",
+        b"/#",
+        b"/a#b",
+        b"/a?b#c",
     ],
 )
 def test_another_target_is_refused(target: bytes) -> None:
@@ -364,8 +369,18 @@ async def test_http_2_names_its_host_in_another_way() -> None:
 
 
 @ensureDeferred
+async def test_http_2_may_name_its_host_twice() -> None:
+    """A Host header beside :authority may be there, if it says the same."""
+    answer = await http2.ask(hello, ("host", "example.com"), authority="example.com")
+
+    assert answer.status == b"200"
+    assert answer.body == b"hello"
+
+
+@ensureDeferred
 @pytest.mark.parametrize(
-    ("authority", "path"), [("exa mple.com", "/"), ("example.com", "a")]
+    ("authority", "path"),
+    [("exa mple.com", "/"), ("example.com", "a"), ("example.com", "/#a")],
 )
 async def test_a_refusal_of_http_2_ends_its_stream_only(
     authority: str, path: str

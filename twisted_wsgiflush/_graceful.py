@@ -157,9 +157,10 @@ class Connections(WrappingFactory):
 
     def _close(self) -> None:
         for connection in list(self.protocols):
-            # TLS does not close while it has a producer; the channel is one.
-            connection.unregisterProducer()
-            connection.loseConnection()
+            if not connection.disconnecting:
+                # TLS does not close while it has a producer; the channel is one.
+                connection.unregisterProducer()
+                connection.loseConnection()
 
     def _times_up(self) -> None:
         self._deadline = None

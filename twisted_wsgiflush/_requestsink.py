@@ -143,7 +143,6 @@ class TLSSink(RequestSink):
     def __init__(self, request: Request, reactor: IReactorTime) -> None:
         super().__init__(request, reactor)
         self._pump: Pump | None = None
-        self._pause: Pause | None = None
         self._turn: IDelayedCall | None = None
 
     def attach(self, pump: Pump) -> None:
@@ -172,13 +171,12 @@ class TLSSink(RequestSink):
 
     def _hold(self) -> None:
         if self._pump is not None and self._turn is None:
-            self._pause = self._pump.pauses.hold("a block is on its way")
-            self._turn = self._reactor.callLater(0, self._left)
+            pause = self._pump.pauses.hold("a block is on its way")
+            self._turn = self._reactor.callLater(0, self._left, pause)
 
-    def _left(self) -> None:
+    def _left(self, pause: Pause) -> None:
         self._turn = None
-        if self._pause is not None:
-            self._pause.lift()
+        pause.lift()
 
     def _let_go(self) -> None:
         self._pump = None

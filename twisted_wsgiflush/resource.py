@@ -108,7 +108,8 @@ class WSGIResource:
 
         :returns: always ``NOT_DONE_YET``; the response may be complete by then.
         """
-        to_origin_form(request)
+        if not request.prepath:
+            to_origin_form(request)
         try:
             check(request)
         except Refused as refused:

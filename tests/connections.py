@@ -1,0 +1,268 @@
+"""
+Clients of the stock site on each kind of connection, TCP, TLS and HTTP/2, without a
+socket and with a clock that the test turns; and what applications give them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from h2.config import H2Configuration
+from h2.connection import H2Connection as H2Client
+from h2.errors import ErrorCodes
+from h2.events import DataReceived, Event
+from h2.settings import SettingCodes, Settings
+from OpenSSL import SSL
+from twisted.internet.ssl import CertificateOptions
+from twisted.protocols.tls import TLSMemoryBIOFactory
+from twisted.web._http2 import H2Connection
+from twisted.web.server import Site
+
+from twisted_wsgiflush import WSGIResource
+from twisted_wsgiflush._types import WSGIApplication
+from twisted_wsgiflush.testing import GET, BoundedTransport, Turns
+
+HUGE_WINDOW = 2**31 - 1
+SMALLEST_WINDOW = 65535
+"""That of all streams together, when nothing is said (RFC 9113, 6.9.2)."""
+
+BLOCKS = [b"block"] * 20
+BODY = b"".join(BLOCKS)
+
+
+class Boom(Exception):
+    """What the applications here raise."""
+
+
+class Blocks:
+    """
+    What an application returns, which notes what it is asked for.
+
+    :param blocks: an exception is raised in place of a block; what is callable is
+        called for one.
+    """
+
+    def __init__(self, *blocks: Any) -> None:
+        self.asked = 0
+        self.closed = 0
+        self._blocks = iter(blocks)
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        self.asked += 1
+        block = next(self._blocks)
+        if isinstance(block, BaseException):
+            raise block
+        given: bytes = block() if callable(block) else block
+        return given
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+def giving(app_iter: Any, *headers: tuple[str, str]) -> WSGIApplication:
+    """An application that gives this."""
+
+    def application(environ, start_response):
+        start_response("200 OK", list(headers))
+        return app_iter
+
+    return application
+
+
+def in_turn(*app_iters: Any) -> WSGIApplication:
+    """An application that gives one of these to each request."""
+    responses = iter(app_iters)
+
+    def application(environ, start_response):
+        start_response("200 OK", [])
+        return next(responses)
+
+    return application
+
+
+class Client:
+    """
+    A client of an application, which has connected and asked for nothing yet.
+
+    :param limit: how many unread bytes fill the connection.
+    """
+
+    transport: BoundedTransport
+
+    def __init__(self, application: WSGIApplication, limit: int = 65536) -> None:
+        self.clock = Turns()
+        resource = WSGIResource(self.clock, application)
+        self.site = Site(resource, timeout=None, reactor=self.clock)
+        self.received = b""
+        self.connect(limit)
+
+    def connect(self, limit: int) -> None:
+        protocol = self.site.buildProtocol(None)
+        self.transport = BoundedTransport(protocol, limit)
+        protocol.makeConnection(self.transport)
+
+    def send(self, data: bytes) -> None:
+        """Send some bytes."""
+        self.transport.protocol.dataReceived(data)
+
+    def get(self) -> None:
+        """Send a request."""
+        self.send(GET)
+
+    def turn(self, turns: int = 1) -> None:
+        """The reactor takes some turns, and the client reads nothing."""
+        for _ in range(turns):
+            self.clock.turn()
+
+    def drain(self) -> bytes:
+        """The client reads what there is, and returns what it has read until now."""
+        self.received += self.transport.drain()
+        return self.received
+
+    def read(self, turns: int = 60) -> bytes:
+        """Read after each of some turns; return what has been read of the body."""
+        for _ in range(turns):
+            self.turn()
+            self.drain()
+        return self.body
+
+    @property
+    def body(self) -> bytes:
+        """What has been read of the first response's body."""
+        return self.received.partition(b"\r\n\r\n")[2]
+
+
+class TCPTransport(BoundedTransport):
+    """What TLS takes for granted of a transport."""
+
+    def setTcpNoDelay(self, enabled: bool) -> None:
+        assert enabled
+
+
+class TLSClient(Client):
+    """A client that speaks TLS."""
+
+    options: CertificateOptions
+
+    def connect(self, limit: int) -> None:
+        factory = TLSMemoryBIOFactory(self.options, False, self.site, self.clock)
+        protocol = factory.buildProtocol(None)
+        self.transport = TCPTransport(protocol, limit)
+        self._tls = SSL.Connection(SSL.Context(SSL.TLS_CLIENT_METHOD), None)
+        self._tls.set_connect_state()
+        protocol.makeConnection(self.transport)
+        while not self._shake_hands():
+            self._talk()
+        self._talk()
+
+    def _shake_hands(self) -> bool:
+        try:
+            self._tls.do_handshake()
+        except SSL.WantReadError:
+            return False
+        return True
+
+    def _talk(self) -> None:
+        super().send(self._tls.bio_read(65536))
+        self._hear()
+
+    def _hear(self) -> None:
+        if heard := self.transport.drain():
+            self._tls.bio_write(heard)
+
+    def send(self, data: bytes) -> None:
+        self._tls.send(data)
+        super().send(self._tls.bio_read(65536))
+
+    def drain(self) -> bytes:
+        self._hear()
+        try:
+            while True:
+                self.received += self._tls.recv(65536)
+        except (SSL.WantReadError, SSL.ZeroReturnError):
+            return self.received
+
+
+class HTTP2Client(Client):
+    """
+    A client that speaks HTTP/2.
+
+    :param window: how many bytes it takes of each stream before it is asked.
+    :param of_all: and of all streams together.
+    """
+
+    def __init__(
+        self,
+        application: WSGIApplication,
+        limit: int = 65536,
+        window: int = HUGE_WINDOW,
+        of_all: int = HUGE_WINDOW,
+    ) -> None:
+        self._window = window
+        self._of_all = of_all
+        self.events: list[Event] = []
+        super().__init__(application, limit)
+
+    def connect(self, limit: int) -> None:
+        protocol: Any = H2Connection(reactor=self.clock)
+        protocol.requestFactory = self.site.requestFactory
+        protocol.site = protocol.factory = self.site
+        self.transport = BoundedTransport(protocol, limit)
+        protocol.makeConnection(self.transport)
+        self.transport.registerProducer(protocol, True)
+        self.h2 = H2Client(H2Configuration(header_encoding="utf-8"))
+        # The first settings: later ones are the server's to acknowledge.
+        self.h2.local_settings = Settings(
+            initial_values={SettingCodes.INITIAL_WINDOW_SIZE: self._window}
+        )
+        self.h2.initiate_connection()
+        if self._of_all > SMALLEST_WINDOW:
+            self.h2.increment_flow_control_window(self._of_all - SMALLEST_WINDOW)
+        self.talk()
+
+    def talk(self) -> None:
+        """Send what ``h2`` has to say."""
+        self.send(self.h2.data_to_send())
+
+    def get(self) -> None:
+        stream = self.h2.get_next_available_stream_id()
+        headers = {":method": "GET", ":path": "/"}
+        headers |= {":scheme": "https", ":authority": "example.com"}
+        self.h2.send_headers(stream, list(headers.items()), end_stream=True)
+        self.talk()
+
+    def open_window(self, increment: int, stream: int | None = 1) -> None:
+        """Take more bytes of a stream, or of all together."""
+        self.h2.increment_flow_control_window(increment, stream)
+        self.talk()
+
+    def reset(self, stream: int = 1) -> None:
+        """Cancel a request."""
+        self.h2.reset_stream(stream, ErrorCodes.CANCEL)
+        self.talk()
+
+    def drain(self) -> bytes:
+        self.events += self.h2.receive_data(self.transport.drain())
+        self.talk()
+        return self.body
+
+    @property
+    def body(self) -> bytes:
+        return self.body_of(1)
+
+    def body_of(self, stream: int) -> bytes:
+        """What has been read of a stream's body."""
+        frames = self.of(stream, DataReceived)
+        return b"".join(frame.data for frame in frames)
+
+    def of(self, stream: int, kind: type[Event]) -> list[Any]:
+        """The events of a kind on a stream."""
+        return [
+            event
+            for event in self.events
+            if isinstance(event, kind) and event.stream_id == stream  # type: ignore[attr-defined]
+        ]
