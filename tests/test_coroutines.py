@@ -40,7 +40,7 @@ from twisted_wsgiflush.errors import AlreadySuspended
 from twisted_wsgiflush.testing import GET, serve
 
 if TYPE_CHECKING:
-    from tests.conftest import Logged
+    from conftest import Logged
 
 FRESH = GET.replace(b"\r\n\r\n", b'\r\nIf-None-Match: "v1"\r\n\r\n')
 CANCELLED = (asyncio.CancelledError, twisted.internet.defer.CancelledError)

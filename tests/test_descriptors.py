@@ -40,7 +40,7 @@ from twisted_wsgiflush._descriptors import Readable, Writable
 from twisted_wsgiflush.testing import Turns, serve
 
 if TYPE_CHECKING:
-    from tests.conftest import Logged
+    from conftest import Logged
 
 
 @pytest.fixture

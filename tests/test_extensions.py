@@ -48,7 +48,7 @@ from twisted_wsgiflush.errors import (
 from twisted_wsgiflush.testing import GET, Served, serve
 
 if TYPE_CHECKING:
-    from tests.conftest import Logged
+    from conftest import Logged
 
 V1 = [("ETag", '"v1"')]
 FRESH = GET.replace(b"\r\n\r\n", b'\r\nIf-None-Match: "v1"\r\n\r\n')

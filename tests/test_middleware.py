@@ -35,7 +35,7 @@ from twisted_wsgiflush.coroutines import asynchronous
 from twisted_wsgiflush.testing import GET, serve
 
 if TYPE_CHECKING:
-    from tests.conftest import Logged
+    from conftest import Logged
 
 TEXT = [("Content-Type", "text/plain")]
 FRESH = GET.replace(b"\r\n\r\n", b'\r\nIf-None-Match: "v1"\r\n\r\n')

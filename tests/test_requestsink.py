@@ -6,36 +6,25 @@ a socket and with a clock that the test turns.
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from h2.config import H2Configuration
-from h2.connection import H2Connection as H2Client
-from h2.errors import ErrorCodes
-from h2.events import DataReceived, Event, ResponseReceived, StreamEnded, StreamReset
-from h2.settings import SettingCodes, Settings
-from OpenSSL import SSL
-from twisted.internet.interfaces import IPushProducer, IWriteDescriptor
-from twisted.internet.ssl import CertificateOptions, PrivateCertificate
-from twisted.protocols.tls import TLSMemoryBIOFactory
-from twisted.web._http2 import H2Connection
-from twisted.web.server import Request, Site
+from twisted.internet.interfaces import IWriteDescriptor
+from twisted.internet.ssl import PrivateCertificate
 from zope.interface import implementer
-from zope.interface.verify import verifyObject
 
-from twisted_wsgiflush import WSGIResource
 from twisted_wsgiflush._types import WSGIApplication
-from twisted_wsgiflush.testing import GET, BoundedTransport, Turns, serve
+from twisted_wsgiflush.testing import GET, BoundedTransport, serve
 
 if TYPE_CHECKING:
     from conftest import Logged
 
 LENGTH = ("Content-Length", "100")
 """For bodies of twenty blocks of five bytes: they are written as they are."""
+
 
 @pytest.fixture(scope="module", autouse=True)
 def certificate() -> None:

@@ -28,7 +28,7 @@ from twisted_wsgiflush.subrequest import SubrequestAgent, TooDeep
 from twisted_wsgiflush.testing import Served, Turns, serve
 
 if TYPE_CHECKING:
-    from tests.conftest import Logged
+    from conftest import Logged
 
 HERE = b"http://inside/"
 PLAIN = [("Content-Type", "text/plain")]

@@ -37,7 +37,7 @@ from twisted_wsgiflush.testing import GET, serve
 from twisted_wsgiflush.wsgi2 import from_wsgi2, to_wsgi2
 
 if TYPE_CHECKING:
-    from tests.conftest import Logged
+    from conftest import Logged
 
 FRESH = GET.replace(b"\r\n\r\n", b'\r\nIf-None-Match: "v1"\r\n\r\n')
 
