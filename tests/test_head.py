@@ -160,7 +160,7 @@ def test_subclasses_are_as_good() -> None:
     class Text(str):
         pass
 
-    class Headers(list):  # type: ignore[type-arg]  # as an application would
+    class Headers(list):
         pass
 
     pair = namedtuple("pair", "name value")

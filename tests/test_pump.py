@@ -441,6 +441,57 @@ def test_nothing_is_scheduled_after_the_end() -> None:
     assert served.clock.getDelayedCalls() == []
 
 
+def leaving_during_the_call(answer: Any) -> Served:
+    """An application whose client leaves before it gives this."""
+
+    def application(environ, start_response):
+        start_response("200 OK", [])
+        served.leave()
+        return answer
+
+    served = serve(application, b"")
+    served.send(GET)
+    served.turn(3)
+    return served
+
+
+@pytest.mark.parametrize("answer", [[], [b"a"], [b"a", b"b"]])
+def test_a_client_that_leaves_during_the_call_is_no_error(answer) -> None:
+    """It is as quiet as one that leaves later."""
+    served = leaving_during_the_call(answer)
+
+    assert served.drain() == b""
+    assert served.clock.getDelayedCalls() == []
+
+
+def test_a_client_that_leaves_during_the_call_closes_once() -> None:
+    """The application is not asked for a block."""
+    blocks = Blocks(b"a")
+
+    leaving_during_the_call(blocks)
+
+    assert blocks.asked == ["close"]
+
+
+def test_a_client_that_leaves_during_iter_closes_at_once() -> None:
+    """The application is not asked for a block."""
+
+    class Leaves(Blocks):
+        def __iter__(self) -> Iterator[bytes]:
+            served.leave()
+            return super().__iter__()
+
+    blocks = Leaves(b"a")
+    served = serve(giving(blocks), b"")
+
+    served.send(GET)
+    asked = list(blocks.asked)
+    served.turn(3)
+
+    assert asked == ["iter", "close"]
+    assert blocks.asked == asked
+
+
 def test_a_client_that_leaves_during_next_closes_after_it() -> None:
     """A generator cannot be closed while it runs; its block goes nowhere."""
     seen = []
@@ -578,6 +629,24 @@ def test_the_traceback_is_for_who_debugs(debug, shown, logged: Logged) -> None:
     logged.flush(Boom)
 
 
+@pytest.mark.parametrize("accept", [None, b"text/html", 7])
+def test_an_environ_that_the_application_has_changed_does_not_matter(
+    accept, logged: Logged
+) -> None:
+    """PEP 3333, "environ Variables": it may do so "in any way it desires"."""
+    blocks = Blocks(b"", Boom())
+
+    def application(environ, start_response):
+        environ["HTTP_ACCEPT"] = accept
+        return blocks
+
+    response = serve(application).read()
+
+    assert response.startswith(b"HTTP/1.1 500 ")
+    assert blocks.asked[-1] == "close"
+    logged.flush(Boom)
+
+
 def test_an_error_after_the_head_sends_no_last_chunk(logged: Logged) -> None:
     """The client cannot take the response for a complete one."""
     served = serve(giving(Blocks(b"a", Boom())))
@@ -670,7 +739,7 @@ def test_a_step_that_was_due_is_not_taken_when_it_is_paused_meanwhile() -> None:
     producer.resumeProducing()
     served.turn()
 
-    assert asked_while_paused == []
+    assert asked_while_paused == ["iter"]
     assert blocks.asked == ["iter", "next"]
 
 
@@ -684,7 +753,7 @@ def test_resumed_without_a_pause_nothing_happens() -> None:
     producer.resumeProducing()
     producer.resumeProducing()
 
-    assert blocks.asked == []
+    assert blocks.asked == ["iter"]
 
 
 def test_a_consumer_that_the_last_block_fills_gets_the_end_when_it_has_room() -> None:
@@ -720,7 +789,7 @@ def test_pipelined_requests_get_their_responses_in_order() -> None:
 
 
 def test_a_pipelined_response_is_paused_as_the_first() -> None:
-    """It begins on a connection that may be full already (F3)."""
+    """It begins on a connection that is full already, and waits for its client."""
     first, second = [b"x" * 100], Blocks(*[b"block"] * 20)
     responses = iter([first, second])
 
@@ -731,8 +800,11 @@ def test_a_pipelined_response_is_paused_as_the_first() -> None:
     served = serve(application, GET + GET, limit=50)
 
     served.turn(10)
+    asked_while_full = list(second.asked)
+    served.read(turns=60)
 
-    assert second.asked.count("next") == 1
+    assert asked_while_full == ["iter"]
+    assert second.asked[-1] == "close"
 
 
 # --- contexts
@@ -948,4 +1020,4 @@ def test_a_producer_that_is_told_to_stop_closes() -> None:
     producer.stopProducing()
     served.turn(3)
 
-    assert blocks.asked == ["close"]
+    assert blocks.asked == ["iter", "close"]

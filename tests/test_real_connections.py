@@ -63,6 +63,9 @@ PATIENCE = 20
 
 MIB = 1 << 20
 HUGE_WINDOW = 2**31 - 1
+USUAL_WINDOW = 65535
+"""When a client of HTTP/2 says nothing (RFC 9113, 6.9.2)."""
+
 LAST_CHUNK = b"\r\n0\r\n\r\n"
 OLD = GET.replace(b"HTTP/1.1", b"HTTP/1.0")
 VISITOR: ContextVar[str] = ContextVar("VISITOR", default="nobody")
@@ -110,8 +113,8 @@ def new_h2(window: int) -> H2Connection:
         initial_values={SettingCodes.INITIAL_WINDOW_SIZE: window}
     )
     h2.initiate_connection()
-    if window > 65535:
-        h2.increment_flow_control_window(window - 65535)
+    if window > USUAL_WINDOW:
+        h2.increment_flow_control_window(window - USUAL_WINDOW)
     return h2
 
 
@@ -150,14 +153,24 @@ class Client:
 
 
 class HTTP2Client(Client):
-    """A client of HTTP/2, which takes whatever comes."""
+    """
+    A client of HTTP/2.
 
-    def __init__(self, sock: socket.socket, path: str) -> None:
+    :param window: how many bytes it takes before it has received any.
+    """
+
+    def __init__(
+        self, sock: socket.socket, path: str, window: int = HUGE_WINDOW
+    ) -> None:
         self._sock = sock
         sock.settimeout(PATIENCE)
-        self._h2 = new_h2(HUGE_WINDOW)
+        self._h2 = new_h2(window)
+        self.get(path)
+
+    def get(self, path: str) -> None:
+        """Begin a stream with a request."""
         ask(self._h2, path)
-        sock.sendall(self._h2.data_to_send())
+        self._sock.sendall(self._h2.data_to_send())
 
     def receive(self) -> bytes:
         """Some more bytes of the body; none at the end."""
@@ -192,13 +205,24 @@ class Server:
         sock = socket.create_connection(("127.0.0.1", self._running.port))
         if self._kind == "TCP":
             return Client(sock, path)
+        if self._kind == "TLS":
+            return Client(self._secured(sock, "http/1.1"), path)
+        return HTTP2Client(self._secured(sock, "h2"), path)
+
+    def get_streams(self, paths: list[str], window: int) -> HTTP2Client:
+        """Connect and send some requests at once, over HTTP/2."""
+        sock = socket.create_connection(("127.0.0.1", self._running.port))
+        client = HTTP2Client(self._secured(sock, "h2"), paths[0], window)
+        for path in paths[1:]:
+            client.get(path)
+        return client
+
+    def _secured(self, sock: socket.socket, protocol: str) -> ssl.SSLSocket:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
-        if self._kind == "TLS":
-            return Client(context.wrap_socket(sock), path)
-        context.set_alpn_protocols(["h2"])
-        return HTTP2Client(context.wrap_socket(sock), path)
+        context.set_alpn_protocols([protocol])
+        return context.wrap_socket(sock)
 
     def blocks_made(self) -> int:
         """How many blocks the application has made for all requests."""
@@ -311,6 +335,21 @@ def test_a_gigabyte_for_a_client_that_does_not_read(kind, serving) -> None:
     assert 0 < made < GIGABYTE
     assert grown < MIB
     assert busy < 0.1
+
+
+@pytest.mark.parametrize("paths", [["/mebibyte"], ["/"], ["/mebibyte", "/", "/"]])
+def test_a_used_up_window_costs_no_processor_time(paths, serving) -> None:
+    """Twisted looks in every turn at what it has queued, and nobody may be told."""
+    with serving("HTTP/2", "gigabyte") as server:
+        client = server.get_streams(paths, USUAL_WINDOW)
+        server.rest()
+
+        busy_before = server.busy()
+        time.sleep(2)
+        busy = server.busy() - busy_before
+        client.leave()
+
+    assert busy < 0.2
 
 
 @every_kind
@@ -787,10 +826,12 @@ _made: list[None] = []
 
 
 def gigabyte(environ, start_response):
-    """A gigabyte, and how much of it has been made."""
+    """A gigabyte, how much of it has been made, and a mebibyte in one block."""
     start_response("200 OK", [])
     if environ["PATH_INFO"] == "/made":
         return [b"%d blocks" % len(_made)]
+    if environ["PATH_INFO"] == "/mebibyte":
+        return [b"x" * MIB]
     return _blocks(b"x" * 65536 for _ in range(GIGABYTE))
 
 

@@ -9,6 +9,17 @@ import datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from connections import (
+    BLOCKS,
+    BODY,
+    Blocks,
+    Boom,
+    Client,
+    HTTP2Client,
+    TLSClient,
+    giving,
+    in_turn,
+)
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -234,6 +245,30 @@ def test_what_was_written_arrives_before_what_is_yielded(connect) -> None:
     assert client.body == b"block1block2block3block4block5"
 
 
+@every_connection
+def test_what_was_written_has_left_when_a_block_is_asked_for(connect) -> None:
+    """Also when it was written in the call, before there was an iterable."""
+    received = []
+
+    def application(environ, start_response):
+        write = start_response("200 OK", [("Content-Length", "12")])
+        write(b"before")
+
+        def blocks():
+            client.drain()
+            received.append(client.body)
+            yield b"block!"
+
+        return blocks()
+
+    client = connect(application)
+    client.get()
+
+    client.turn(20)
+
+    assert received == [b"before"]
+
+
 # --- TCP: what the stock request makes of a head
 
 
@@ -421,19 +456,21 @@ def test_a_transport_that_is_about_to_disconnect_is_left_to_the_reactor() -> Non
 # --- TLS
 
 
-def test_a_pipelined_response_over_tls_is_not_paused() -> None:
+def test_a_pipelined_response_over_tls_is_paused() -> None:
     """
-    A limit of Twisted's (F6): it tells its producer only once that it is full, and
-    this one was not there then.  A client has to ask for a second response before
-    it has read a large first one, and then not to read.
+    Twisted tells its producer once that it is full, and this one was not there then
+    (F6): the client has asked for it before it read a large first one.
     """
     second = Blocks(*BLOCKS)
     client = TLSClient(in_turn([b"x" * 100_000], second), limit=5000)
     client.send(GET + GET)
 
     client.turn(100)
+    asked_while_full = second.asked
+    client.read()
 
-    assert second.asked == len(BLOCKS) + 1
+    assert asked_while_full == 0
+    assert client.body.endswith(b"5\r\nblock\r\n0\r\n\r\n")
 
 
 def test_a_response_over_tls_is_paused_when_the_one_before_was_read() -> None:

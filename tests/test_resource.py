@@ -12,7 +12,9 @@ from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any
 
+import http2
 import pytest
+from pytest_twisted import ensureDeferred
 from twisted.internet.interfaces import ISSLTransport
 from twisted.web.resource import EncodingResourceWrapper, IResource, Resource
 from twisted.web.server import GzipEncoderFactory, Site
@@ -502,3 +504,11 @@ def test_over_tls_a_block_is_awaited_for_a_turn() -> None:
         clock.turn()
     assert all(after - before <= 1 for before, after in pairwise(counts))
     assert transport.drain().endswith(b"0\r\n\r\n")
+
+
+@ensureDeferred
+async def test_it_serves_streams_of_http_2() -> None:
+    """An application is served on any kind of connection that the site takes."""
+    answer = await http2.ask(place, path="/a")
+
+    assert (answer.status, answer.body) == (b"200", b" -> /a")

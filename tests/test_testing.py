@@ -193,6 +193,23 @@ def test_a_full_transport_pauses_its_producer_at_every_write() -> None:
     assert told.words == ["pause", "pause", "resume"]
 
 
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda transport: transport.write(b"x" * 20),
+        lambda transport: transport.writeSequence([b"x" * 10, b"x" * 10]),
+    ],
+    ids=["write", "writeSequence"],
+)
+def test_a_full_transport_pauses_its_producer_however_it_is_written(write) -> None:
+    """As a socket's transport does."""
+    transport, told = connected(limit=10)
+
+    write(transport)
+
+    assert told.words == ["pause"]
+
+
 def test_a_transport_without_producer_pauses_nobody() -> None:
     """It takes whatever is written."""
     transport, told = connected(limit=10)

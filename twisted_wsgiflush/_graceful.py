@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 from typing import Any, TextIO
-from weakref import WeakSet
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import (
@@ -17,12 +16,14 @@ from twisted.internet.interfaces import (
     IProtocolNegotiationFactory,
     IReactorTime,
 )
+from twisted.logger import Logger
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from twisted.web.http import Request as HTTPRequest
 from twisted.web.resource import IResource
 from twisted.web.server import Request, Site
 from zope.interface import implementer
 
+from ._http2sink import REFUSED_STREAM, reset
 from ._stock import close_afterwards
 
 
@@ -32,12 +33,17 @@ class GracefulRequest(Request):
     def __init__(self, channel: Any, *args: Any, **kwargs: Any) -> None:
         super().__init__(channel, *args, **kwargs)
         self._site: GracefulSite = channel.site
+        self._late = self._site.draining
         self._site.begun(self)
         self.notifyFinish().addBoth(lambda _: self._site.ended(self))
 
     def process(self) -> None:
         """The request is complete."""
         if self._site.draining:
+            if self.clientproto == b"HTTP/2" and self._late:
+                # A connection of HTTP/2 cannot be told that this was its last one.
+                reset(self, REFUSED_STREAM)
+                return
             close_afterwards(self)
         super().process()
 
@@ -48,6 +54,8 @@ class GracefulSite(Site):
 
     :param access_log: a file's path, ``-`` for standard output, None for no log.
     """
+
+    _log = Logger()
 
     requestFactory = GracefulRequest
     noisy = False
@@ -63,8 +71,7 @@ class GracefulSite(Site):
             parsePOSTFormSubmission=False,
         )
         self._access_log = access_log
-        # Weak, for one that became a WebSocket never ends.
-        self._in_flight: WeakSet[GracefulRequest] = WeakSet()
+        self._in_flight: set[GracefulRequest] = set()
         self._idle: Deferred[None] | None = None
 
     @property
@@ -96,8 +103,13 @@ class GracefulSite(Site):
 
     def log(self, request: HTTPRequest) -> None:
         """Write a line to the access log, if there is one."""
-        if self._access_log is not None:
+        if self._access_log is None:
+            return
+        try:
             super().log(request)
+        except OSError as error:
+            # Such as a full disk; the response is none the worse for it.
+            self._log.error("Cannot write the access log: {error}", error=error)
 
     def _openLogFile(self, path: str | bytes) -> TextIO:
         if self._access_log == "-":

@@ -23,7 +23,7 @@ _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 # RFC 9110, 5.5: no control character but the tab.
 _FIELD_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 # RFC 9110, 8.6; int() would take a sign, a space and an underscore, too.
-_LENGTH = re.compile(r"[0-9]+")
+_LENGTH = re.compile(r"[0-9]{1,99}")
 
 
 class Head(NamedTuple):

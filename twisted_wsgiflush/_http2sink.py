@@ -27,10 +27,22 @@ from ._requestsink import RequestSink
 
 # RFC 9113, 7.  What Twisted would say, NO_ERROR, some clients take for the end.
 INTERNAL_ERROR = 2
+# For a request that may be sent again elsewhere: nothing was done for it.
+REFUSED_STREAM = 7
 
 # Bytes to write at once.  Twisted copies all that is queued for every frame of it: a
 # block of 40 MB took 44 s.
 AT_ONCE = 65536
+
+
+def reset(request: Request, error_code: int) -> None:
+    """End the stream that a request came by; the connection goes on."""
+    stream: Any = request.channel
+    connection = stream._conn
+    connection.conn.reset_stream(stream.streamID, error_code)
+    if connection._tryToWriteControlData():
+        connection._requestDone(stream.streamID)
+        request.connectionLost(Failure(ConnectionAborted()))
 
 
 @implementer(IPushProducer)
@@ -97,11 +109,7 @@ class HTTP2Sink(RequestSink):
     def cut(self) -> None:
         """Reset the stream; the connection goes on."""
         if self._is_open():
-            connection = self._stream._conn
-            connection.conn.reset_stream(self._stream.streamID, INTERNAL_ERROR)
-            if connection._tryToWriteControlData():
-                connection._requestDone(self._stream.streamID)
-                self._request.connectionLost(Failure(ConnectionAborted()))
+            reset(self._request, INTERNAL_ERROR)
 
     def lost(self) -> None:
         """The stream is gone."""

@@ -80,7 +80,7 @@ def _spec(module_name: str) -> ModuleSpec | None:
         _import(parent)
     try:
         return importlib.util.find_spec(module_name)
-    except (ModuleNotFoundError, ValueError):
+    except (ImportError, ValueError):
         return None  # Its parent is no package, or this is no name of a module.
 
 
@@ -145,6 +145,8 @@ def _running(call: Callable[[], _T], failure: str) -> _T:
     """Run the application's code; show its own traceback when it fails."""
     try:
         return call()
+    except KeyboardInterrupt:
+        raise
     except BaseException as error:
         report = traceback.TracebackException.from_exception(error)
         _leave_only_the_application(report)

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from getopt import GetoptError, gnu_getopt
 from types import FrameType
 from typing import Any
+from urllib.parse import quote
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
@@ -175,6 +176,15 @@ def _complain(problem: str) -> None:
         sys.__stderr__.flush()
 
 
+class _CannotListen(SystemExit, Exception):
+    """
+    Ends the process with its status.
+
+    ``twistd`` removes its PID file, and tells the process that it has left in the
+    foreground, for an ``Exception`` only.
+    """
+
+
 def makeService(options: Options) -> WSGIService:
     """
     The service that the options describe, on the global reactor.
@@ -216,7 +226,7 @@ def makeService(options: Options) -> WSGIService:
         GracefulSite(reactor, mounts, options["access-log"]),
         endpoints,
         name=options["application"],
-        path=options["mount"].rstrip("/") + "/",
+        path=quote(options["mount"].rstrip("/") + "/"),
         graceful_timeout=options["graceful-timeout"],
     )
 
@@ -294,7 +304,7 @@ class WSGIService(Service):
             )
         # Not in the errback: that would make a Failure of it.
         if self.exit_status and not self._reactor.running:
-            raise SystemExit(self.exit_status)
+            raise _CannotListen(self.exit_status)
 
     def startService(self) -> None:
         """Listen, and print a line when that is done."""
