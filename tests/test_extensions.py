@@ -1284,6 +1284,33 @@ def test_a_suspension_is_valid_wsgi() -> None:
     assert body_of(served.read()) == chunks(b"went on") + LAST_CHUNK
 
 
+# --- fdevent, of which there is more in test_descriptors
+
+
+@pytest.mark.parametrize("key", [READABLE, WRITABLE])
+@pytest.mark.parametrize("ready", [True, False])
+def test_an_application_waits_for_a_descriptor(key, ready, pair: Pair) -> None:
+    """Until it is ready, or the time is over; it is told which."""
+    pair.fill()
+    application = Waiting(key, pair.left, 1.5)
+    before = open_descriptors()
+    served = serve(application)
+    served.turn(5)
+    waited = not application.went_on
+
+    if ready:
+        pair.right.send(b"x")
+        pair.empty()
+    served.clock.turn(0 if ready else 1.5)
+    served.turn()
+
+    assert waited
+    assert application.went_on is True
+    assert application.timed_out is not ready
+    assert open_descriptors() == before
+    assert leaves_something(served) == []
+
+
 # --- wsgi.response_error
 
 

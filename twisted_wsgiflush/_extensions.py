@@ -108,11 +108,6 @@ class Suspension:
         """
         return self._end(resumed=True)
 
-    def abandon(self) -> None:
-        """The response is over: there is nothing to go on with."""
-        self._pause = None
-        self._end(resumed=True)
-
     def _timed_out(self) -> None:
         self._timer = None
         # A reactor looks at the time before it looks at descriptors, and may come
@@ -126,7 +121,6 @@ class Suspension:
         self._status.value = resumed is self._true_when_resumed
         if self._timer is not None:
             self._timer.cancel()
-            self._timer = None
         if self._wait is not None:
             self._wait.stop()
         if self._pause is not None:
@@ -193,7 +187,7 @@ class Extensions:
         """The application's part is over: whatever is due or in force is not."""
         for suspension in (self._due, self._in_force):
             if suspension is not None:
-                suspension.abandon()
+                suspension.resume()
         self._due = self._in_force = None
 
     def flush(self) -> bytes:

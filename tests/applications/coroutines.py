@@ -62,7 +62,7 @@ async def asyncio_thread(environ):
     return await asyncio.to_thread(lambda: time.sleep(0.01) or "slept")
 
 
-ended = []
+ended: list[str] = []
 
 
 async def for_ever(environ):
