@@ -188,7 +188,6 @@ class Extensions:
         for suspension in (self._due, self._in_force):
             if suspension is not None:
                 suspension.resume()
-        self._due = self._in_force = None
 
     def flush(self) -> bytes:
         """
