@@ -336,7 +336,22 @@ def test_a_header_that_is_the_applications(name: str) -> None:
 
 @pytest.mark.parametrize(
     "value",
-    ["", " ", "-1", "+1", " 1", "1 ", "1_0", "1.0", "1,1", "0x1", "²", "one", "1\t"],
+    [
+        "",
+        " ",
+        "-1",
+        "+1",
+        " 1",
+        "1 ",
+        "1_0",
+        "1.0",
+        "1,1",
+        "0x1",
+        "²",
+        "one",
+        "1\t",
+        pytest.param("9" * 5000, id="5000 digits"),
+    ],
 )
 def test_a_bad_content_length(value: str) -> None:
     """What is not a plain decimal number is refused."""
