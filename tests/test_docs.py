@@ -74,7 +74,8 @@ def test_every_example_is_named() -> None:
     page = CHECKOUT / "docs" / "index.md"
     programs = {
         program.relative_to(CHECKOUT / "examples").parts[0]
-        for program in CHECKOUT.glob("examples/**/*.py")
+        for program in CHECKOUT.glob("examples/**/*")
+        if program.suffix in (".py", ".cgi")
     }
 
     linked = {Path(link).name for link in links(page) if "/examples/" in link}
@@ -91,7 +92,7 @@ def test_every_key_of_environ_is_explained() -> None:
         return []
 
     serve(application)
-    assert in_tables("environ.md", r"([A-Za-z_.]+)") == keys
+    assert in_tables("environ.md", r"([A-Za-z_.-]+)") == keys
 
 
 def test_every_option_is_explained() -> None:

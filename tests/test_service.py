@@ -346,9 +346,6 @@ class FakeReactor(Turns):
         else:
             self.when_running.append(function)
 
-    def callFromThread(self, function: Callable[..., object], *arguments: str) -> None:
-        self.callLater(0, function, *arguments)
-
 
 @implementer(IListeningPort)
 class Port:

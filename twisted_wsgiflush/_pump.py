@@ -20,10 +20,11 @@ from zope.interface import implementer
 
 from ._errorlog import ErrorLog
 from ._errorpage import error_page
+from ._extensions import Extensions
 from ._pauses import Pause, Pauses
 from ._response import Response
 from ._types import Environ, WSGIApplication
-from .errors import WrongType
+from .errors import ResponseError, WrongType
 
 _T = TypeVar("_T")
 
@@ -69,6 +70,7 @@ class Pump:
         "_debug",
         "_environ",
         "_error_log",
+        "_extensions",
         "_iterator",
         "_named_in_log",
         "_reactor",
@@ -87,6 +89,7 @@ class Pump:
         response: Response,
         consumer: Consumer,
         environ: Environ,
+        extensions: Extensions,
         request: str,
         *,
         debug: bool,
@@ -100,6 +103,7 @@ class Pump:
         # The application may change it.
         self._accept: str = environ.get("HTTP_ACCEPT", "")
         self._error_log: ErrorLog = environ["wsgi.errors"]
+        self._extensions = extensions
         self._request = request
         self._debug = debug
         self._app_iter: Iterable[bytes] = ()
@@ -150,11 +154,14 @@ class Pump:
         self._app_iter = app_iter
         if self._response.over:
             self._close()
-        elif type(app_iter) in (list, tuple) and len(app_iter) < 2:
-            block = self._checked(app_iter[0]) if app_iter else b""
-            self._response.declare_length(len(block))
-            self._send(block)
+        elif self._response.complete:
             self._finish()
+        elif (
+            type(app_iter) in (list, tuple)
+            and len(app_iter) < 2
+            and not self._extensions.due
+        ):
+            self._whole(self._checked(app_iter[0]) if app_iter else b"")
         else:
             self._iterator = self._ask(iter, app_iter)
             if self._response.over:
@@ -168,10 +175,13 @@ class Pump:
         self._turn = None
         if self.pauses:
             return
+        if self._response.complete:  # By a flush while it was suspended.
+            self._finish()
+            return
         block: Any = self._ask(next, self._iterator, _EXHAUSTED)
         if self._response.over:
             self._close()
-        elif block is _EXHAUSTED:
+        elif block is _EXHAUSTED or self._response.complete:
             self._finish()
         else:
             self._send(self._checked(block))
@@ -181,10 +191,12 @@ class Pump:
                 self.schedule()
 
     def _send(self, block: bytes) -> None:
-        # An empty block asks for nothing but a turn: PEP 3333, "Middleware
-        # Handling of Block Boundaries".  The head waits for a real one.
+        # An empty block asks for nothing but a turn, or to be suspended: PEP 3333,
+        # "Middleware Handling of Block Boundaries".  The head waits for a real one.
         if block:
             self._response.write(block)
+        else:
+            self._extensions.empty_block(self.pauses)
 
     def _finish(self) -> None:
         self._close()
@@ -199,7 +211,21 @@ class Pump:
             if close is not None:
                 self._ask(close)
         finally:
+            self._extensions.end()
             self._error_log.flush()
+
+    def _replace(self, error: ResponseError) -> None:
+        """Give the response that the application has raised."""
+        body = self._checked(error.body)
+        exc_info = (type(error), error, error.__traceback__)
+        self._response.start_response(error.status, list(error.headers), exc_info)
+        self._whole(body)
+
+    def _whole(self, body: bytes) -> None:
+        self._response.declare_length(len(body))
+        if body:
+            self._response.write(body)
+        self._finish()
 
     def _checked(self, block: object) -> bytes:
         if not isinstance(block, bytes):
@@ -235,6 +261,9 @@ class Pump:
             self._failed(Failure())
 
     def _failed(self, failure: Failure) -> None:
+        if isinstance(failure.value, ResponseError) and self._response.replaceable:
+            self._guard(self._replace, failure.value)
+            return
         self._log.failure(
             "{request}: application error", failure, request=self._request
         )

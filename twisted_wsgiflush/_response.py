@@ -148,6 +148,11 @@ class Response:
         return self.state is State.FINISHED or self.state is State.ABORTED
 
     @property
+    def replaceable(self) -> bool:
+        """Whether nothing of it is sent yet."""
+        return self.state is State.WAITING or self.state is State.HEADERS_SET
+
+    @property
     def complete(self) -> bool:
         """Whether the client has all it may get, so that no block is wanted."""
         return self.state is State.HEADERS_SENT and (
@@ -193,7 +198,10 @@ class Response:
         a sequence of one block.
         """
         head = self._head
-        if head is None or head.content_length is not None or not self._may_have_body():
+        if self.state is not State.HEADERS_SET:
+            return  # Sent already, or the end will tell that it is missing.
+        assert head is not None
+        if head.content_length is not None or not self._may_have_body():
             return
         if self._sink.head_only and not length:
             return  # An empty body to HEAD tells nothing of the body to GET.
@@ -202,12 +210,16 @@ class Response:
             content_length=length, headers=[*head.headers, field]
         )
 
-    def commit(self) -> None:
+    def commit(self, replace: Callable[[Head], Head | None] | None = None) -> None:
         """
         Send the status line and headers if they are not sent yet.
 
+        :param replace: may give another head to send in place of the application's.
         :raises StartResponseMissing: when there are none.
         """
+        if replace is not None and self.state is State.HEADERS_SET:
+            assert self._head is not None
+            self._head = replace(self._head) or self._head
         self.write(b"")
         self._push()
 
@@ -268,7 +280,7 @@ class Response:
         self._upon(Event.FAILED)
         if before is State.HEADERS_SENT:
             self._sink.cut()
-        elif not (before is State.FINISHED or before is State.ABORTED):
+        elif before is State.WAITING or before is State.HEADERS_SET:
             self._sink.send_head(head, body=not self._sink.head_only, close=False)
             if not self._sink.head_only:
                 self._sink.write(body)

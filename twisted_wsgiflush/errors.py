@@ -7,6 +7,8 @@ goes away is no error at all.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class WSGIFlushError(Exception):
     """Base of what this package raises."""
@@ -42,6 +44,34 @@ class ResponseOver(ApplicationError):
 
 class BodyTooShort(ApplicationError):
     """The body ended before its ``Content-Length``; the response was cut short."""
+
+
+class AlreadySuspended(ApplicationError):
+    """A suspension was asked for before the last one had its empty block."""
+
+
+class ResponseError(WSGIFlushError):
+    """
+    Raised by an application, in place of the response that it does not want to give.
+
+    It is ``environ["wsgi.response_error"]`` (M. Perillo, Web-SIG, 2007-10-04).  Once
+    a byte of the response is sent, it is an error of the application as any other.
+
+    :param status: as for ``start_response``.
+    :param headers: as for ``start_response``, in any sequence.
+    :param body: the whole of it, in bytes.
+    """
+
+    def __init__(
+        self,
+        status: str,
+        headers: Sequence[tuple[str, str]] = (),
+        body: bytes = b"",
+    ) -> None:
+        super().__init__(status, headers, body)
+        self.status = status
+        self.headers = headers
+        self.body = body
 
 
 class AlreadyLifted(WSGIFlushError):

@@ -15,6 +15,7 @@ from twisted.web.server import NOT_DONE_YET, Request
 from zope.interface import implementer
 
 from ._environ import environ_of, request_name
+from ._extensions import Extensions
 from ._http2sink import HTTP2Sink
 from ._pump import Pump
 from ._requestsink import RequestSink, TLSSink
@@ -47,6 +48,8 @@ class WSGIResource:
     :param reactor: the one that serves the requests.
     :param application: as PEP 3333 says.
     :param debug: show tracebacks to clients.  Never in production.
+    :param validation: let ``x-wsgiorg.flush`` answer ``304 Not Modified`` to clients
+        whose copy is fresh.
     """
 
     isLeaf = True
@@ -57,10 +60,12 @@ class WSGIResource:
         application: WSGIApplication,
         *,
         debug: bool = False,
+        validation: bool = True,
     ) -> None:
         self._reactor = reactor
         self._application = application
         self._debug = debug
+        self._validation = validation
         self._children: dict[bytes, IResource] = {}
         # Each request runs in a copy of the context of this moment.  That of the
         # request's moment may be another application's: on an asyncio reactor, a
@@ -113,12 +118,19 @@ class WSGIResource:
         heed_connection_close(request)
         name = request_name(request)
         sink = _sink(request, self._reactor)
+        response = Response(sink, name)
+        environ = environ_of(request, name)
+        extensions = Extensions(
+            self._reactor, response, environ, validation=self._validation
+        )
         pump = Pump(
             self._reactor,
-            self._context.copy(),
-            Response(sink, name),
+            # A subrequest brings the context of who asks.
+            getattr(request.transport, "context", self._context).copy(),
+            response,
             sink,
-            environ_of(request, name),
+            environ,
+            extensions,
             name,
             debug=self._debug,
         )

@@ -31,6 +31,7 @@ from ._graceful import Connections, GracefulSite
 from ._loading import load_application
 from ._mounts import Files, Mounts
 from .resource import WSGIResource
+from .wsgi2 import from_wsgi2
 
 DEFAULT_ENDPOINT = "tcp:8080:interface=127.0.0.1"
 
@@ -59,6 +60,8 @@ class Options(UsageOptions):
 
     optFlags = [
         ["factory", None, "APPLICATION is called, without arguments, to get it."],
+        ["no-validation", None, "Do not answer 304 when a flushed head is fresh."],
+        ["wsgi2", None, "APPLICATION is a WSGI 2.0 application."],
         ["debug", None, "Show tracebacks to clients. Never in production."],
     ]
 
@@ -195,9 +198,11 @@ def makeService(options: Options) -> WSGIService:
             _endpoint(reactor, description) for description in options["listen"]
         ]
         _check_access_log(options["access-log"])
-        application = load_application(
+        application: Any = load_application(
             options["application"], options["app-dir"], factory=options["factory"]
         )
+        if options["wsgi2"]:
+            application = from_wsgi2(application)
         mounts = Mounts()
         try:
             for path, directory in options["static"]:
@@ -205,7 +210,12 @@ def makeService(options: Options) -> WSGIService:
                 mounts.mount(path, files)
             mounts.mount(
                 options["mount"],
-                WSGIResource(reactor, application, debug=options["debug"]),
+                WSGIResource(
+                    reactor,
+                    application,
+                    debug=options["debug"],
+                    validation=not options["no-validation"],
+                ),
             )
         except ValueError as error:
             raise UsageError(f"--mount, --static: {error}") from error

@@ -12,16 +12,26 @@ clock that a test turns by hand, so that what happens is the same every time.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import os
+from collections import deque
+from collections.abc import Callable, Iterable
+from functools import partial
+from select import POLLERR, POLLHUP, POLLIN, POLLOUT, poll
 from typing import Any
 
 from twisted.internet.address import IPv4Address
 from twisted.internet.error import ConnectionDone, ConnectionLost
-from twisted.internet.interfaces import IPushProducer
+from twisted.internet.interfaces import (
+    IPushProducer,
+    IReactorFDSet,
+    IReadDescriptor,
+    IWriteDescriptor,
+)
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from twisted.web.server import Site
+from zope.interface import implementer
 
 from ._types import WSGIApplication
 from .resource import WSGIResource
@@ -31,24 +41,94 @@ __all__ = ["GET", "BoundedTransport", "Served", "Turns", "serve"]
 GET = b"GET / HTTP/1.1\r\nHost: example.com\r\n\r\n"
 
 
+@implementer(IReactorFDSet)
 class Turns(Clock):
     """
     A ``Clock`` with a reactor's turns: what is called later with a delay of zero is
     called in the next turn, where ``Clock.advance(0)`` would call it in this one.
+
+    In a turn come, as in a reactor's, the calls of other threads, the calls that are
+    due, and the descriptors that are ready.  It waits for none of them.
     """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._from_threads: deque[Callable[[], object]] = deque()
+        self._readers: dict[int, IReadDescriptor] = {}
+        self._writers: dict[int, IWriteDescriptor] = {}
 
     def turn(self, seconds: float = 0) -> None:
         """
-        Take one turn: let time pass, then make the calls that are due by now.
+        Take one turn: let time pass, then do what is due by now.
 
         :param seconds: how much time passes before.
         """
         self.rightNow += seconds
+        for _ in range(len(self._from_threads)):
+            self._from_threads.popleft()()
         for call in [call for call in self.calls if call.getTime() <= self.seconds()]:
             if call.active():  # Not cancelled by one before it.
                 self.calls.remove(call)
                 call.called = 1
                 call.func(*call.args, **call.kw)
+        self._look_at_descriptors()
+
+    def callFromThread(
+        self, callable: Callable[..., object], *args: object, **kw: object
+    ) -> None:
+        """Make a call in the next turn; any thread may ask for it."""
+        self._from_threads.append(partial(callable, *args, **kw))
+
+    def addReader(self, reader: IReadDescriptor) -> None:
+        """Watch a descriptor, unless one of the same number is watched already."""
+        self._readers.setdefault(reader.fileno(), reader)
+
+    def addWriter(self, writer: IWriteDescriptor) -> None:
+        """As ``addReader``, for room to write."""
+        self._writers.setdefault(writer.fileno(), writer)
+
+    def removeReader(self, reader: IReadDescriptor) -> None:
+        """Watch it no longer; as for epoll(7), it must not be closed yet."""
+        if self._readers.pop(reader.fileno(), None) is not None:
+            os.fstat(reader.fileno())
+
+    def removeWriter(self, writer: IWriteDescriptor) -> None:
+        """As ``removeReader``."""
+        if self._writers.pop(writer.fileno(), None) is not None:
+            os.fstat(writer.fileno())
+
+    def removeAll(self) -> list[IReadDescriptor | IWriteDescriptor]:
+        """Watch none any longer; returns those that were watched."""
+        removed: list[Any] = [*self.getReaders(), *self.getWriters()]
+        self._readers.clear()
+        self._writers.clear()
+        return removed
+
+    def getReaders(self) -> list[IReadDescriptor]:
+        """Those that wait for something to read."""
+        return list(self._readers.values())
+
+    def getWriters(self) -> list[IWriteDescriptor]:
+        """Those that wait for room to write."""
+        return list(self._writers.values())
+
+    def _look_at_descriptors(self) -> None:
+        watched = poll()
+        for number in {*self._readers, *self._writers}:
+            events = POLLIN * (number in self._readers)
+            watched.register(number, events | POLLOUT * (number in self._writers))
+        for number, event in watched.poll(0):
+            reader, writer = self._readers.get(number), self._writers.get(number)
+            if event & (POLLHUP | POLLERR) and not event & POLLIN:
+                for those in (self._readers, self._writers):
+                    lost: Any = those.pop(number, None)
+                    if lost is not None:
+                        lost.connectionLost(Failure(ConnectionDone()))
+            else:
+                if reader is not None and event & POLLIN:
+                    reader.doRead()
+                if writer is not None and event & POLLOUT:
+                    writer.doWrite()
 
 
 class BoundedTransport(StringTransport):
@@ -171,6 +251,7 @@ def serve(
     request: bytes = GET,
     *,
     limit: int = 65536,
+    clock: Turns | None = None,
     **options: Any,
 ) -> Served:
     """
@@ -178,9 +259,10 @@ def serve(
 
     :param request: bytes from the client; it may be none, or several requests.
     :param limit: how many unread bytes fill the connection.
+    :param clock: of another client, to take the same turns; its own without it.
     :param options: for :class:`~twisted_wsgiflush.WSGIResource`.
     """
-    clock = Turns()
+    clock = Turns() if clock is None else clock
     site = Site(WSGIResource(clock, application, **options), reactor=clock)
     protocol = site.buildProtocol(None)
     assert protocol is not None

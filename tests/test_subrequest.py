@@ -1,0 +1,522 @@
+"""``SubrequestAgent``: asking what is in this process, as an agent asks others."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from pytest_twisted import ensureDeferred
+from treq.client import HTTPClient
+from twisted.internet.defer import CancelledError, Deferred, gatherResults
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.task import deferLater
+from twisted.python.failure import Failure
+from twisted.web.client import ResponseDone, ResponseFailed
+from twisted.web.iweb import IAgent, IResponse
+from twisted.web.resource import Resource
+from twisted.web.server import NOT_DONE_YET, Request, Site
+from twisted.web.static import Data
+from zope.interface.verify import verifyObject
+
+from twisted_wsgiflush import WSGIResource
+from twisted_wsgiflush.bodies import blocks_of_body
+from twisted_wsgiflush.coroutines import asynchronous
+from twisted_wsgiflush.subrequest import SubrequestAgent, TooDeep
+from twisted_wsgiflush.testing import Served, Turns, serve
+
+if TYPE_CHECKING:
+    from conftest import Logged
+
+HERE = b"http://inside/"
+PLAIN = [("Content-Type", "text/plain")]
+whose: ContextVar[str] = ContextVar("whose", default="nobody's")
+
+
+class Reader(Protocol):
+    """Reads a body, at its will."""
+
+    transport: Any
+
+    def __init__(self) -> None:
+        self.data = b""
+        self.ended: type[BaseException] | None = None
+
+    def dataReceived(self, data: bytes) -> None:
+        self.data += data
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.ended = reason.type
+
+
+class Inside:
+    """A site in this process, an agent that asks it, and a reactor turned by hand."""
+
+    def __init__(self, application: Any, **options: Any) -> None:
+        self.clock = Turns()
+        self.agent = agent_of(self.clock, application, **options)
+
+    def get(self, uri: bytes = HERE) -> Deferred[IResponse]:
+        return self.agent.request(b"GET", uri)
+
+    def response(self) -> Any:
+        return self.result(self.get())
+
+    def result(self, deferred: Deferred[Any]) -> Any:
+        """The result, once there is one; an error is raised."""
+        results: list[Any] = []
+        deferred.addBoth(results.append)
+        for _ in range(100):
+            if results:
+                break
+            self.clock.turn()
+        if isinstance(results[0], Failure):
+            results[0].raiseException()
+        return results[0]
+
+    def turn(self, turns: int = 20) -> None:
+        for _ in range(turns):
+            self.clock.turn()
+
+
+async def turns(clock: Turns, turns: int = 20) -> None:
+    """Turn both reactors: a task of asyncio has its steps from the real one."""
+    from twisted.internet import reactor
+
+    for _ in range(turns):
+        clock.turn()
+        await deferLater(reactor, 0)
+
+
+def agent_of(clock: Any, application: Any, **options: Any) -> SubrequestAgent:
+    """An agent for an application, with a site around it."""
+    site = Site(WSGIResource(clock, application), reactor=clock)
+    return SubrequestAgent(site, **options)
+
+
+def hello(environ: Any, start_response: Any) -> Any:
+    start_response("203 Very Well", [*PLAIN, ("X-Two", "1"), ("X-Two", "2")])
+    return [b"hello"]
+
+
+def echo(environ: Any, start_response: Any) -> Any:
+    """Tells what it was asked."""
+    start_response("200 OK", PLAIN)
+    found = {key: environ[key] for key in environ if isinstance(environ[key], str)}
+    found["body"] = environ["wsgi.input"].read().decode()
+    return [json.dumps(found).encode()]
+
+
+class Waiting:
+    """An application that waits, after its head if it has one, until it is closed."""
+
+    def __init__(self, *, head: bool) -> None:
+        self.head = head
+        self.began = self.closed = 0
+
+    def __call__(self, environ: Any, start_response: Any) -> Iterator[bytes]:
+        self.began += 1
+        if self.head:
+            start_response("200 OK", PLAIN)
+            yield b"first"
+        environ["x-wsgiorg.suspend"]()
+        try:
+            yield b""
+        finally:
+            self.closed += 1
+
+
+def test_it_is_an_agent() -> None:
+    """Whatever takes an agent takes this one."""
+    assert verifyObject(IAgent, Inside(hello).agent)
+
+
+def test_status_headers_and_body_come_as_given() -> None:
+    """As from any other server, and for treq as well."""
+    inside = Inside(hello)
+    client = HTTPClient(inside.agent)
+    response = inside.result(client.get("http://inside/"))
+    body = inside.result(response.text())
+    assert (response.code, response.phrase) == (203, b"Very Well")
+    assert response.headers.getRawHeaders("X-Two") == ["1", "2"]
+    assert body == "hello"
+
+
+def test_nothing_is_left_to_do_afterwards() -> None:
+    """The connection is closed, and nothing stays scheduled."""
+    inside = Inside(hello)
+    body = inside.result(HTTPClient(inside.agent).get("http://inside/"))
+    inside.result(body.text())
+    inside.turn()
+    assert inside.clock.getDelayedCalls() == []
+
+
+ASKED = {
+    "PATH_INFO": "/a b",
+    "QUERY_STRING": "c=d",
+    "HTTP_HOST": "inside:81",
+    "SERVER_NAME": "inside",
+    "SERVER_PROTOCOL": "HTTP/1.1",
+    "REMOTE_ADDR": "",
+}
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_the_uri_is_what_the_site_sees(scheme: str) -> None:
+    """Its scheme, host, path and query are those of the request."""
+    inside = Inside(echo)
+    client = HTTPClient(inside.agent)
+    response = inside.result(client.get(f"{scheme}://inside:81/a%20b?c=d"))
+    found = inside.result(response.json())
+    assert {key: found[key] for key in ASKED} == ASKED
+    assert found["wsgi.url_scheme"] == scheme
+
+
+@ensureDeferred
+async def test_a_body_may_be_sent() -> None:
+    """It arrives at the application, which is asked with any method."""
+    from twisted.internet import reactor
+
+    client = HTTPClient(agent_of(reactor, echo))
+    response = await client.post("http://inside/", data=b"x" * 200_000)
+    assert (await response.json())["body"] == "x" * 200_000
+
+
+@ensureDeferred
+async def test_any_resource_may_be_asked() -> None:
+    """A tree of resources needs no site."""
+    root = Resource()
+    root.putChild(b"child", Data(b"static", "text/plain"))
+    response = await HTTPClient(SubrequestAgent(root)).get("http://inside/child")
+    assert await response.content() == b"static"
+
+
+def test_they_run_in_parallel() -> None:
+    """Two that take 100 ms each are done after 100 ms."""
+
+    def slow(environ: Any, start_response: Any) -> Any:
+        environ["x-wsgiorg.suspend"](100)
+        yield b""
+        start_response("200 OK", PLAIN)
+        yield b"slow"
+
+    inside = Inside(slow)
+    both = gatherResults([inside.get(), inside.get()])
+    inside.turn()
+    before = both.called
+    inside.clock.turn(0.1)
+    inside.turn()
+    assert (before, both.called) == (False, True)
+
+
+def test_the_head_comes_before_the_body() -> None:
+    """And each block when it is made."""
+    inside = Inside(Waiting(head=True))
+    response = inside.response()
+    reader = Reader()
+    response.deliverBody(reader)
+    inside.turn()
+    assert response.code == 200
+    assert (reader.data, reader.ended) == (b"first", None)
+
+
+class Endless:
+    """An application that never comes to its end, of which blocks are counted."""
+
+    def __init__(self) -> None:
+        self.made = 0
+
+    def __call__(self, environ: Any, start_response: Any) -> Iterator[bytes]:
+        start_response("200 OK", PLAIN)
+        while True:
+            self.made += 1
+            yield b"x" * 10_000
+
+
+def test_who_does_not_read_stops_the_application() -> None:
+    """It makes no more than fills the connection, however long that takes."""
+    endless = Endless()
+    inside = Inside(endless)
+    inside.response()
+    inside.turn(1000)
+    assert 2 < endless.made < 20
+
+
+def test_who_reads_again_has_it_go_on() -> None:
+    """And it stops again with its reader."""
+    endless = Endless()
+    inside = Inside(endless)
+    reader = Reader()
+    inside.response().deliverBody(reader)
+    inside.turn(100)
+    reader.transport.pauseProducing()
+    inside.turn(100)
+    made = endless.made
+    inside.turn(100)
+    assert endless.made == made
+    reader.transport.resumeProducing()
+    inside.turn(100)
+    assert endless.made > made + 20
+    assert len(reader.data) > (made + 20) * 10_000
+
+
+def test_cancelling_is_leaving() -> None:
+    """Who cancels the request is a client that leaves."""
+    waiting = Waiting(head=False)
+    inside = Inside(waiting)
+    asked = inside.get()
+    inside.turn()
+    asked.cancel()
+    inside.turn()
+    assert (waiting.began, waiting.closed) == (1, 1)
+    with pytest.raises((CancelledError, ResponseFailed)):
+        inside.result(asked)
+    assert inside.clock.getDelayedCalls() == []
+
+
+@pytest.mark.parametrize("method", ["loseConnection", "stopProducing"])
+def test_dropping_the_body_is_leaving(method: str) -> None:
+    """Who drops the body's connection is a client that leaves."""
+    waiting = Waiting(head=True)
+    inside = Inside(waiting)
+    reader = Reader()
+    inside.response().deliverBody(reader)
+    inside.turn()
+    getattr(reader.transport, method)()
+    inside.turn()
+    assert (waiting.began, waiting.closed) == (1, 1)
+    assert inside.clock.getDelayedCalls() == []
+
+
+def test_dropping_a_full_connection_is_leaving() -> None:
+    """Also for an application that is paused at that moment."""
+    closed: list[bool] = []
+
+    def application(environ: Any, start_response: Any) -> Any:
+        try:
+            yield from Endless()(environ, start_response)
+        finally:
+            closed.append(True)
+
+    inside = Inside(application)
+    asked = inside.response()
+    reader = Reader()
+    asked.deliverBody(reader)
+    reader.transport.pauseProducing()
+    inside.turn(100)
+    reader.transport.loseConnection()
+    reader.transport.resumeProducing()
+    inside.turn()
+    assert closed == [True]
+
+
+def test_an_application_that_fails_gives_a_500(logged: Logged) -> None:
+    """The one who asks is a client as any other."""
+
+    def failing(environ: Any, start_response: Any) -> Any:
+        raise ZeroDivisionError
+
+    inside = Inside(failing)
+    assert inside.response().code == 500
+    assert logged.flush(ZeroDivisionError)
+
+
+def test_a_body_that_is_cut_is_no_whole_body(logged: Logged) -> None:
+    """Who reads it can tell."""
+
+    def failing(environ: Any, start_response: Any) -> Any:
+        start_response("200 OK", PLAIN)
+        yield b"half"
+        raise ZeroDivisionError
+
+    inside = Inside(failing)
+    reader = Reader()
+    inside.response().deliverBody(reader)
+    inside.turn()
+    assert logged.flush(ZeroDivisionError)
+    assert reader.data == b"half"
+    assert reader.ended not in (None, ResponseDone)
+
+
+def test_the_context_of_who_asks_is_seen_and_not_changed() -> None:
+    """The application that is asked runs in a copy of it."""
+
+    def application(environ: Any, start_response: Any) -> Any:
+        found = whose.get()
+        whose.set("the application's")
+        start_response("200 OK", PLAIN)
+        yield found.encode()
+        yield whose.get().encode()
+
+    inside = Inside(application)
+    whose.set("the asker's, ")
+    asked = inside.get()
+    whose.set("another's, ")
+    reader = Reader()
+    inside.result(asked).deliverBody(reader)
+    inside.turn()
+    assert reader.data == b"the asker's, the application's"
+    assert whose.get() == "another's, "
+
+
+# Nested subrequests.
+
+
+def by_coroutine(agent: Callable[[], SubrequestAgent], deepest: list[Any]) -> Any:
+    @asynchronous
+    async def application(environ: Any, start_response: Any) -> Any:
+        deepest[0] += 1
+        try:
+            await agent().request(b"GET", HERE)
+        except TooDeep as error:
+            deepest.append(str(error))
+        start_response("200 OK", PLAIN)
+        return [b""]
+
+    return application
+
+
+def by_generator(agent: Callable[[], SubrequestAgent], deepest: list[Any]) -> Any:
+    def application(environ: Any, start_response: Any) -> Any:
+        deepest[0] += 1
+
+        def failed(failure: Failure) -> None:
+            failure.trap(TooDeep)
+            deepest.append(str(failure.value))
+
+        asked = agent().request(b"GET", HERE).addErrback(failed)
+        asked.addCallback(lambda _, resume: resume(), environ["x-wsgiorg.suspend"]())
+        yield b""
+        start_response("200 OK", PLAIN)
+
+    return application
+
+
+@pytest.mark.parametrize("by", [by_coroutine, by_generator])
+@ensureDeferred
+async def test_recursion_has_a_bound(by: Any) -> None:
+    """An application that asks itself is told, and everybody gets a response."""
+    deepest: list[Any] = [0]
+    inside: Inside = Inside(by(lambda: inside.agent, deepest), max_depth=3)
+    asked = inside.get()
+    await turns(inside.clock, 100)
+    assert inside.result(asked).code == 200
+    assert deepest == [
+        3,
+        "GET http://inside/ would be subrequest in subrequest 4 times, of 3",
+    ]
+
+
+def test_recursion_through_a_resource_has_a_bound() -> None:
+    """Also when it asks in a callback, and is no WSGI application."""
+    clock = Turns()
+    errors: list[str] = []
+
+    def failed(failure: Failure) -> None:
+        failure.trap(TooDeep)
+        errors.append("TooDeep")
+
+    class Recursive(Resource):
+        isLeaf = True
+
+        def render_GET(self, request: Request) -> int:
+            asked: Deferred[Any] = agent_of(clock, hello).request(b"GET", HERE)
+            asked.addCallback(lambda _: agent.request(b"GET", HERE))
+            asked.addErrback(failed)
+            asked.addCallback(lambda _: request.finish())
+            return NOT_DONE_YET
+
+    agent = SubrequestAgent(Site(Recursive(), reactor=clock), max_depth=3)
+    answered = agent.request(b"GET", HERE)
+    for _ in range(200):
+        clock.turn()
+    assert answered.called
+    assert errors == ["TooDeep"]
+
+
+@ensureDeferred
+async def test_one_after_the_other_is_not_nested() -> None:
+    """As many as one likes may follow each other."""
+
+    @asynchronous
+    async def application(environ: Any, start_response: Any) -> Any:
+        for _ in range(30):
+            response = await agent_of(environ["twisted.reactor"], hello).request(
+                b"GET", HERE
+            )
+            async for _block in blocks_of_body(response):
+                pass
+        start_response("200 OK", PLAIN)
+        return [b"thirty"]
+
+    served = serve(application)
+    await turns(served.clock, 1000)
+    assert b"thirty" in served.read()
+
+
+# Clients that leave while an application asks others.
+
+
+def composed(waiting: Any, *, late: bool = False) -> Served:
+    """A client of an application that gives the bodies of two others."""
+
+    @asynchronous
+    async def application(environ: Any, start_response: Any) -> Any:
+        agent = agent_of(environ["twisted.reactor"], waiting)
+        asked = [agent.request(b"GET", HERE) for _ in range(2)]
+        responses = await gatherResults(asked, consumeErrors=True)
+        start_response("200 OK", PLAIN)
+
+        async def bodies() -> Any:
+            for response in responses:
+                async for block in blocks_of_body(response):
+                    yield block
+
+        if late:
+            return bodies()
+        return [b"".join([block async for block in bodies()])]
+
+    return serve(application, b"GET / HTTP/1.0\r\n\r\n")
+
+
+@ensureDeferred
+async def test_who_leaves_cancels_the_subrequests() -> None:
+    """All of them, at once, and nothing stays."""
+    waiting = Waiting(head=False)
+    served = composed(waiting)
+    await turns(served.clock)
+    served.leave()
+    await turns(served.clock)
+    assert (waiting.began, waiting.closed) == (2, 2)
+    assert served.clock.getDelayedCalls() == []
+
+
+@pytest.mark.parametrize("late", [False, True])
+@ensureDeferred
+async def test_who_leaves_cancels_the_bodies(late: bool) -> None:
+    """Also when only one of them is being read, by the coroutine or after it."""
+    waiting = Waiting(head=True)
+    served = composed(waiting, late=late)
+    await turns(served.clock)
+    served.leave()
+    await turns(served.clock)
+    assert (waiting.began, waiting.closed) == (2, 2)
+    assert served.clock.getDelayedCalls() == []
+
+
+@ensureDeferred
+async def test_who_does_not_read_stops_the_application_behind() -> None:
+    """Flow control holds from the client to the application that is asked."""
+    endless = Endless()
+    served = composed(endless, late=True)
+    await turns(served.clock, 1000)
+    made = endless.made
+    await turns(served.clock, 1000)
+    assert 2 < endless.made == made < 60
+    served.drain()
+    await turns(served.clock)
+    assert endless.made > made
+    served.leave()
+    await turns(served.clock)

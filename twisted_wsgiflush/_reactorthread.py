@@ -1,0 +1,65 @@
+"""
+A reactor that runs beside a server with threads of its own.
+"""
+
+from __future__ import annotations
+
+import atexit
+import threading
+from contextlib import suppress
+from typing import Any
+
+from twisted.internet.error import ReactorNotRestartable
+from twisted.python.threadable import isInIOThread
+
+from .errors import WSGIFlushError
+
+
+class CannotBlock(WSGIFlushError):
+    """
+    There is no thread for a reactor beside the server's: the server is in the
+    reactor's own, or the reactor of this process has run and ended.  Use this
+    package's container there.
+    """
+
+
+_starting = threading.Lock()
+
+
+def running_reactor() -> Any:
+    """The reactor of this process, running."""
+    from twisted.internet import reactor
+
+    if isInIOThread():
+        raise CannotBlock(
+            "a server without x-wsgiorg.suspend called the application in the "
+            "reactor's thread; use twisted_wsgiflush.WSGIResource there"
+        )
+    with _starting:
+        if not reactor.running:
+            _start(reactor)
+    return reactor
+
+
+def _start(reactor: Any) -> None:
+    started = threading.Event()
+
+    def run() -> None:
+        reactor.callWhenRunning(started.set)
+        try:
+            with suppress(ReactorNotRestartable):  # It is not running then, see below.
+                reactor.run(installSignalHandlers=False)
+        finally:
+            started.set()
+
+    thread = threading.Thread(target=run, name="reactor", daemon=True)
+    thread.start()
+    started.wait()
+    if not reactor.running:
+        raise CannotBlock("the reactor of this process has run and ended")
+    atexit.register(_stop, reactor, thread)
+
+
+def _stop(reactor: Any, thread: threading.Thread) -> None:
+    reactor.callFromThread(reactor.stop)
+    thread.join()
