@@ -60,11 +60,28 @@ def post(*header_lines: bytes, body: bytes = b"") -> bytes:
     return b"\r\n".join(lines) + b"\r\n\r\n" + body
 
 
+# Their values have tests of their own, see test_extensions.py.
+EXTENSIONS = [
+    "twisted.reactor",
+    "wsgi.asynchronous",
+    "wsgi.pause_output",
+    "wsgi.response_error",
+    "x-wsgiorg.fdevent.readable",
+    "x-wsgiorg.fdevent.timeout",
+    "x-wsgiorg.fdevent.writable",
+    "x-wsgiorg.flush",
+    "x-wsgiorg.suspend",
+    "x-wsgiorg.suspend_status",
+]
+
+
 def test_a_simple_request_has_these_keys() -> None:
     """Every key that PEP 3333 requires is there, and those that are customary."""
     environ = environ_for(get(b"/a?b=c"), client=IPv4Address("TCP", "192.0.2.7", 5))
 
     for key in ("wsgi.input", "wsgi.errors", "wsgi.file_wrapper"):
+        del environ[key]
+    for key in EXTENSIONS:
         del environ[key]
     assert environ == {
         "REQUEST_METHOD": "GET",

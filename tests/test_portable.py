@@ -25,8 +25,13 @@ from pytest_twisted import ensureDeferred
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import blockingCallFromThread, deferToThread
 
-from twisted_wsgiflush.errors import AlreadyStarted, ResponseError, StartResponseMissing
-from twisted_wsgiflush.portable import CannotBlock, portable
+from twisted_wsgiflush.errors import (
+    AlreadyStarted,
+    CannotBlock,
+    ResponseError,
+    StartResponseMissing,
+)
+from twisted_wsgiflush.portable import portable
 
 APPLICATIONS = Path(__file__).parent / "applications"
 EVERYWHERE = "everywhere:application"
@@ -435,7 +440,8 @@ def test_a_reactor_that_has_ended_does_not_run_again() -> None:
     program = """
 import threading
 from twisted.internet import reactor
-from twisted_wsgiflush.portable import CannotBlock, portable
+from twisted_wsgiflush.errors import CannotBlock
+from twisted_wsgiflush.portable import portable
 reactor.callWhenRunning(reactor.stop)
 reactor.run()
 threading.excepthook = lambda thread: print(thread.exc_type.__name__)

@@ -192,9 +192,7 @@ def test_a_lost_connection_leaves_nothing_scheduled(connect, turns) -> None:
 
     client.transport.lose()
 
-    # Twisted 25.5 forgets to cancel what collects its small writes.
-    left = [str(call) for call in client.clock.getDelayedCalls()]
-    assert [call for call in left if "_AggregateSmallWrites" not in call] == []
+    assert client.clock.getDelayedCalls() == []
 
 
 @every_connection

@@ -24,7 +24,8 @@ from zope.interface.verify import verifyObject
 from twisted_wsgiflush import WSGIResource
 from twisted_wsgiflush.bodies import blocks_of_body
 from twisted_wsgiflush.coroutines import asynchronous
-from twisted_wsgiflush.subrequest import SubrequestAgent, TooDeep
+from twisted_wsgiflush.errors import TooDeep
+from twisted_wsgiflush.subrequest import SubrequestAgent
 from twisted_wsgiflush.testing import Served, Turns, serve
 
 if TYPE_CHECKING:

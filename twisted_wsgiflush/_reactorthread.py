@@ -12,16 +12,7 @@ from typing import Any
 from twisted.internet.error import ReactorNotRestartable
 from twisted.python.threadable import isInIOThread
 
-from .errors import WSGIFlushError
-
-
-class CannotBlock(WSGIFlushError):
-    """
-    There is no thread for a reactor beside the server's: the server is in the
-    reactor's own, or the reactor of this process has run and ended.  Use this
-    package's container there.
-    """
-
+from .errors import CannotBlock
 
 _starting = threading.Lock()
 

@@ -74,5 +74,17 @@ class ResponseError(WSGIFlushError):
         self.body = body
 
 
+class CannotBlock(WSGIFlushError):
+    """
+    ``portable`` has no thread for a reactor beside the server's: the server is in the
+    reactor's own, or the reactor of this process has run and ended.  Use this
+    package's container there.
+    """
+
+
+class TooDeep(WSGIFlushError):
+    """A subrequest was nested too deep; most likely an application asks itself."""
+
+
 class AlreadyLifted(WSGIFlushError):
     """A pause was lifted twice; an error of this package, please report it."""

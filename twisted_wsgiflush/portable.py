@@ -29,7 +29,7 @@ from ._arguments import (
     seconds_of,
     seconds_of_milliseconds,
 )
-from ._reactorthread import CannotBlock, running_reactor
+from ._reactorthread import running_reactor
 from ._waits import DescriptorWait, Suspension, Truth, Wait
 from .errors import (
     AlreadyStarted,
@@ -38,8 +38,6 @@ from .errors import (
     StartResponseMissing,
 )
 from .validation import not_modified
-
-__all__ = ["CannotBlock", "portable"]
 
 _EXHAUSTED = object()
 
@@ -56,7 +54,7 @@ def portable(app: Callable[..., Any]) -> Callable[..., Any]:
     request's body is complete when the application is called.  A reactor is started
     in a thread of its own, unless one runs.
 
-    :raises CannotBlock: in the application's call, see there.
+    :raises ~twisted_wsgiflush.errors.CannotBlock: in the application's call, see there.
     """
 
     def application(environ: dict[str, Any], start_response: Any) -> Any:

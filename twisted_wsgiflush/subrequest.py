@@ -23,16 +23,10 @@ from zope.interface import implementer
 
 from ._memory import connect
 from .coroutines import on_cancel
-from .errors import WSGIFlushError
-
-__all__ = ["SubrequestAgent", "TooDeep"]
+from .errors import TooDeep
 
 # How deep the subrequest is nested whose application runs now.
 _depth: ContextVar[int] = ContextVar("_depth", default=0)
-
-
-class TooDeep(WSGIFlushError):
-    """A subrequest was nested too deep; most likely an application asks itself."""
 
 
 @implementer(IAgent)
@@ -67,7 +61,8 @@ class SubrequestAgent:
         Ask for a resource (``IAgent``).
 
         :returns: fires with the response once its head is there; with
-            :class:`TooDeep` when subrequests are nested deeper than allowed.
+            :class:`~twisted_wsgiflush.errors.TooDeep` when subrequests are nested
+            deeper than allowed.
         """
         depth = _depth.get() + 1
         if depth > self._max_depth:
