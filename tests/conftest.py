@@ -25,6 +25,12 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ["REACTOR_OF_SERVERS"] = config.getoption("reactor")
 
 
+def pytest_collection_finish() -> None:
+    """What is there by now stays: ``logged`` need not look at it after each test."""
+    gc.collect()
+    gc.freeze()
+
+
 @implementer(ILogObserver)
 class Logged:
     """The log events of a test."""
