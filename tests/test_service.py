@@ -52,6 +52,8 @@ def test_defaults() -> None:
         "static": [],
         "access-log": None,
         "graceful-timeout": 30.0,
+        "no-validation": 0,
+        "wsgi2": 0,
         "debug": 0,
     }
 
@@ -64,6 +66,7 @@ def test_all_of_them(tmp_path: Path) -> None:
             *("--listen", "tcp:80", "--listen=unix:/run/wiki.sock"),
             *("--static", f"/static={tmp_path}", f"--static=/media/={tmp_path}"),
             *("--access-log", "-", "--graceful-timeout", "2.5"),
+            *("--no-validation", "--wsgi2"),
             "wiki:create_app",
         )
     ) == {
@@ -75,6 +78,8 @@ def test_all_of_them(tmp_path: Path) -> None:
         "static": [("/static", str(tmp_path)), ("/media/", str(tmp_path))],
         "access-log": "-",
         "graceful-timeout": 2.5,
+        "no-validation": 1,
+        "wsgi2": 1,
         "debug": 1,
     }
 
