@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -100,3 +102,18 @@ def test_every_option_is_explained() -> None:
     options = re.findall(r"^ +(--[a-z-]+)", Options().getUsage(), re.MULTILINE)
 
     assert in_tables("commandline.md", r"(--[a-z-]+)[^`]*") == set(options)
+
+
+def test_the_states_are_drawn_as_they_are() -> None:
+    """The page of the states is what its program makes of the tables today."""
+    design = CHECKOUT / "docs" / "design"
+
+    drawn = subprocess.run(
+        [sys.executable, design / "draw_states.py"],
+        cwd=CHECKOUT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert (design / "states.md").read_text(encoding="utf-8") == drawn.stdout

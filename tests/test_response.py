@@ -16,7 +16,8 @@ from twisted.logger import formatEvent
 from twisted_wsgiflush import errors
 from twisted_wsgiflush._errorpage import error_page
 from twisted_wsgiflush._head import Head
-from twisted_wsgiflush._response import Event, Response, State
+from twisted_wsgiflush._response import Response
+from twisted_wsgiflush._states import Event, State
 from twisted_wsgiflush._types import ExcInfo
 from twisted_wsgiflush.errors import (
     AlreadyStarted,

@@ -1,6 +1,5 @@
 """
-What may happen to a response and when: ``start_response``, the table of states,
-and the rules of what is written.
+What happens to a response: ``start_response``, and the rules of what is written.
 
 It is the only writer of a response.  How the bytes get onto a connection is its
 sink's business; when the application is asked for them is the pump's.
@@ -8,7 +7,6 @@ sink's business; when the application is asked for them is the pump's.
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Callable
 from typing import Protocol
 
@@ -16,79 +14,9 @@ from twisted.logger import Logger
 from twisted.web.http import NO_CONTENT, NOT_MODIFIED
 
 from ._head import Head, checked_head
+from ._states import REFUSALS, TRANSITIONS, Event, State
 from ._types import ExcInfo
-from .errors import (
-    AlreadyStarted,
-    ApplicationError,
-    BodyTooShort,
-    ResponseOver,
-    StartResponseMissing,
-    WrongType,
-)
-
-
-class State(enum.Enum):
-    """Where a response is, in PEP 3333's words."""
-
-    WAITING = "start_response has not been called"
-    HEADERS_SET = "headers are set and may still be replaced"
-    HEADERS_SENT = "headers are sent"
-    FINISHED = "the response is complete"
-    ABORTED = "the response was cut short"
-
-
-class Event(enum.Enum):
-    """What happens to a response."""
-
-    START = "start_response was called"
-    RESTART = "start_response was called with exc_info"
-    BLOCK = "the application gave a block that is not empty"
-    EXHAUSTED = "the application has no more blocks"
-    FAILED = "the application raised an error"
-    LOST = "the client has gone away"
-
-
-# In this state, upon this event, go to that state.  A pair that is not here is
-# the application's error, see REFUSALS.
-TRANSITIONS: dict[State, dict[Event, State]] = {
-    State.WAITING: {
-        Event.START: State.HEADERS_SET,
-        Event.RESTART: State.HEADERS_SET,
-        Event.FAILED: State.FINISHED,
-        Event.LOST: State.ABORTED,
-    },
-    State.HEADERS_SET: {
-        Event.RESTART: State.HEADERS_SET,
-        Event.BLOCK: State.HEADERS_SENT,
-        Event.EXHAUSTED: State.FINISHED,
-        Event.FAILED: State.FINISHED,
-        Event.LOST: State.ABORTED,
-    },
-    State.HEADERS_SENT: {
-        Event.BLOCK: State.HEADERS_SENT,
-        Event.EXHAUSTED: State.FINISHED,
-        Event.FAILED: State.ABORTED,
-        Event.LOST: State.ABORTED,
-    },
-    State.FINISHED: {
-        Event.FAILED: State.FINISHED,
-        Event.LOST: State.FINISHED,
-    },
-    State.ABORTED: {
-        Event.BLOCK: State.ABORTED,
-        Event.FAILED: State.ABORTED,
-        Event.LOST: State.ABORTED,
-    },
-}
-
-# What the application is told for a pair that is not in TRANSITIONS.
-REFUSALS: dict[State, type[ApplicationError]] = {
-    State.WAITING: StartResponseMissing,
-    State.HEADERS_SET: AlreadyStarted,
-    State.HEADERS_SENT: AlreadyStarted,
-    State.FINISHED: ResponseOver,
-    State.ABORTED: ResponseOver,
-}
+from .errors import BodyTooShort, WrongType
 
 
 class Sink(Protocol):
