@@ -36,9 +36,8 @@ def cell(state: State, event: Event) -> str:
 
 
 def explained(members: type[State] | type[Event]) -> str:
-    return (
-        "\n".join(f"- {member.name}: {member.value};" for member in members)[:-1] + "."
-    )
+    lines = [f"- {member.name}: {member.value}" for member in members]
+    return ";\n".join(lines) + "."
 
 
 def page() -> str:
