@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from contextvars import ContextVar
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,7 @@ import pytest
 import twisted.internet.defer
 from commandline import TWIST, serving
 from flask import Response
-from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.defer import Deferred, DeferredLock, fail, succeed
 from waiting import (
     FLUSH,
     LAST_CHUNK,
@@ -35,13 +35,15 @@ from waiting import (
 )
 from worlds import WithLoop, WithoutLoop, apart
 
-from twisted_wsgiflush.coroutines import asynchronous, on_cancel, pass_on
+from twisted_wsgiflush._begun import begun
+from twisted_wsgiflush.coroutines import asynchronous, pass_on
 from twisted_wsgiflush.errors import AlreadySuspended
 from twisted_wsgiflush.testing import GET, serve
 
 if TYPE_CHECKING:
     from conftest import Logged
 
+VISITOR = ContextVar("VISITOR", default="nobody")
 FRESH = GET.replace(b"\r\n\r\n", b'\r\nIf-None-Match: "v1"\r\n\r\n')
 CANCELLED = (asyncio.CancelledError, twisted.internet.defer.CancelledError)
 
@@ -233,14 +235,11 @@ def test_it_is_valid_wsgi(world: WithoutLoop) -> None:
     deferred: Deferred[bytes] = Deferred()
 
     async def app(environ, start_response):
+        start_response("200 OK", [("Content-Type", "text/plain")])
         yield b""
         yield await deferred
 
-    def begun(environ, start_response):
-        start_response("200 OK", [("Content-Type", "text/plain")])
-        return app(environ, start_response)
-
-    served = serve(validator(asynchronous(begun)))
+    served = serve(validator(asynchronous(app)))
     world.turn(served)
     deferred.callback(b"hello")
 
@@ -436,6 +435,84 @@ def test_each_has_a_context_of_its_own(world: WithoutLoop) -> None:
     assert body_of(second.drain()) == chunks(b"visitor 1") + LAST_CHUNK
 
 
+class Later(list[bytes]):
+    """An iterable that says in which context it is iterated and closed."""
+
+    def __init__(self, seen: list[str]) -> None:
+        super().__init__([b"block"])
+        self._seen = seen
+
+    def __iter__(self):
+        self._seen.append(VISITOR.get())
+        return super().__iter__()
+
+    def close(self):
+        self._seen.append(VISITOR.get())
+
+
+@apart
+def test_what_it_returns_is_in_its_context(world: WithoutLoop) -> None:
+    """Iterated over and closed there; whoever is outside sees nothing of it."""
+    seen: list[str] = []
+
+    async def app(environ, start_response):
+        VISITOR.set("anna")
+        await succeed(None)
+        start_response("200 OK", [])
+        return Later(seen)
+
+    def middleware(environ, start_response):
+        yield from asynchronous(app)(environ, start_response)
+        seen.append(VISITOR.get())
+
+    world.read(serve(middleware))
+
+    assert seen == ["anna", "anna", "nobody"]
+
+
+@apart
+def test_its_blocks_are_in_its_context(world: WithoutLoop) -> None:
+    """Of an asynchronous iterable that a coroutine returns."""
+
+    async def blocks():
+        yield VISITOR.get().encode()
+
+    async def app(environ, start_response):
+        VISITOR.set("anna")
+        await succeed(None)
+        start_response("200 OK", [])
+        return blocks()
+
+    response = world.read(serve(asynchronous(app)))
+
+    assert body_of(response) == chunks(b"anna") + LAST_CHUNK
+
+
+@apart
+def test_its_last_steps_are_in_its_context(world: WithoutLoop) -> None:
+    """So that it may take back there what it has set, after having awaited."""
+    seen = []
+    never: Deferred[None] = Deferred()
+    cleanup: Deferred[None] = Deferred()
+
+    async def app(environ, start_response):
+        token = VISITOR.set("anna")
+        try:
+            await never
+        finally:
+            await cleanup
+            VISITOR.reset(token)
+            seen.append(VISITOR.get())
+
+    served = serve(asynchronous(app))
+    world.turn(served)
+    served.leave()
+    cleanup.callback(None)
+    world.turn(served)
+
+    assert seen == ["nobody"]
+
+
 # --- errors
 
 
@@ -458,6 +535,25 @@ def test_an_error_is_the_application_s(
 
     assert status_of(world.read(served)) == "HTTP/1.1 500 Internal Server Error"
     assert len(logged.flush(Boom)) == 1
+
+
+@pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt, GeneratorExit])
+@apart
+def test_no_error_ends_the_server(world: WithoutLoop, error, logged: Logged) -> None:
+    """Whatever it is: as with any application, it is logged, once."""
+    deferred: Deferred[None] = Deferred()
+
+    async def app(environ, start_response):
+        await deferred
+        raise error
+
+    served = serve(asynchronous(app))
+    world.turn(served)
+    deferred.callback(None)
+
+    assert status_of(world.read(served)) == "HTTP/1.1 500 Internal Server Error"
+    assert len(logged.flush(error)) == 1
+    assert logged.events == []
 
 
 @apart
@@ -514,7 +610,7 @@ def test_without_asyncio_it_awaits_nothing_of_asyncio_s() -> None:
 
 
 @apart
-def test_a_suspension_that_is_due_has_its_block_first() -> None:
+def test_a_suspension_that_is_due_has_its_block_first(world: WithoutLoop) -> None:
     """To await meanwhile is an error, raised where it awaits."""
 
     async def app(environ, start_response):
@@ -527,30 +623,56 @@ def test_a_suspension_that_is_due_has_its_block_first() -> None:
         start_response("200 OK", [])
         return [b"went on"]
 
-    assert body_of(serve(asynchronous(app)).read()) == chunks(b"went on") + LAST_CHUNK
+    served = serve(asynchronous(app))
+
+    assert body_of(world.read(served)) == chunks(b"went on") + LAST_CHUNK
 
 
 @apart
-def test_a_task_whose_suspension_is_due_is_cancelled(
-    loop: WithLoop, logged: Logged
-) -> None:
-    """It waits for something else than its block: an error, and nobody goes on."""
-    seen = []
+def test_a_suspension_stays_due_until_the_empty_block(world: WithoutLoop) -> None:
+    """A generator's blocks that are not empty are sent meanwhile."""
+    resumes = []
 
     async def app(environ, start_response):
-        environ[SUSPEND]()
-        try:
-            await asyncio.sleep(1)
-        except asyncio.CancelledError:
-            seen.append("cancelled")
-            raise
+        start_response("200 OK", [])
+        resumes.append(environ[SUSPEND]())
+        yield b"at once"
+        yield b""
+        yield b"later"
 
     served = serve(asynchronous(app))
-    loop.turn(served)
+    before = world.read(served)
+    resumes[0]()
 
-    assert status_of(served.drain()) == "HTTP/1.1 500 Internal Server Error"
-    assert seen == ["cancelled"]
-    assert len(logged.flush(AlreadySuspended)) == 1
+    assert body_of(before) == chunks(b"at once")
+    assert world.read(served) == chunks(b"later") + LAST_CHUNK
+
+
+@apart
+def test_middleware_may_take_empty_blocks_for_none(world: WithoutLoop) -> None:
+    """Asked again too early, it waits on."""
+    deferred: Deferred[bytes] = Deferred()
+
+    async def app(environ, start_response):
+        start_response("200 OK", [])
+        yield await deferred
+
+    suspended = []
+
+    def impatient(environ, start_response):
+        def suspend():
+            suspended.append(True)
+            return lambda: None
+
+        blocks = asynchronous(app)({**environ, SUSPEND: suspend}, start_response)
+        assert [next(blocks) for _ in range(3)] == [b""] * 3
+        deferred.callback(b"block")
+        return blocks
+
+    response = world.read(serve(impatient))
+
+    assert body_of(response) == chunks(b"block") + LAST_CHUNK
+    assert len(suspended) == 3
 
 
 # --- the work that is spared
@@ -584,6 +706,25 @@ def test_a_fresh_copy_spares_the_work(world: WithoutLoop, body) -> None:
     assert seen == [deferred, "cancelled"]
     assert not served.closed
     assert leaves_something(served) == []
+
+
+@pytest.mark.parametrize("request_", [FRESH, GET.replace(b"GET", b"HEAD")])
+@apart
+def test_what_it_returns_after_a_flush_is_not_iterated(
+    world: WithoutLoop, request_
+) -> None:
+    """When the client needs none of it."""
+    seen: list[str] = []
+
+    async def app(environ, start_response):
+        start_response("200 OK", [("ETag", '"v1"')])
+        environ[FLUSH]()
+        return Later(seen)
+
+    response = world.read(serve(asynchronous(app), request_))
+
+    assert body_of(response) == b""
+    assert seen == ["nobody"]  # Closed.
 
 
 def test_work_that_did_not_begin_does_not_begin() -> None:
@@ -689,18 +830,50 @@ def test_it_may_await_when_it_is_cancelled(world: WithoutLoop) -> None:
 
 
 @apart
-def test_it_is_cancelled_though_what_it_awaits_has_fired(world: WithoutLoop) -> None:
-    """In the turn in which the client left: it does not go on."""
+def test_it_has_what_it_awaited_when_that_had_fired(world: WithoutLoop) -> None:
+    """Before the client left: else a lock, say, would have an owner who never knew."""
     seen = []
-    deferred: Deferred[None] = Deferred()
+    lock = DeferredLock()
+    never: Deferred[None] = Deferred(lambda _: seen.append("cancelled"))
 
     async def app(environ, start_response):
-        try:
-            await deferred
-            seen.append("went on")
-        except CANCELLED:
-            seen.append("cancelled")
-            raise
+        async with lock:
+            seen.append("locked")
+            try:
+                await never
+            except CANCELLED:
+                seen.append("saw it")
+                raise
+
+    lock.acquire()
+    served = serve(asynchronous(app))
+    world.turn(served)
+    lock.release()
+    served.leave()
+    world.turn(served)
+
+    assert seen == ["locked", "cancelled", "saw it"]
+    assert not lock.locked
+
+
+@pytest.mark.parametrize("answers", [True, False])
+@apart
+def test_it_ends_when_what_it_awaited_had_fired(world: WithoutLoop, answers) -> None:
+    """It awaits nothing more; its iterable is closed, and its answer is nobody's."""
+    closed = []
+    deferred: Deferred[None] = Deferred()
+
+    class Blocks(list[bytes]):
+        def close(self):
+            closed.append(True)
+
+    async def app(environ, start_response):
+        await deferred
+        blocks = Blocks([b"too late"])
+        if answers:
+            with closing(blocks):
+                start_response("200 OK", [])
+        return blocks
 
     served = serve(asynchronous(app))
     world.turn(served)
@@ -708,7 +881,7 @@ def test_it_is_cancelled_though_what_it_awaits_has_fired(world: WithoutLoop) -> 
     served.leave()
     world.turn(served)
 
-    assert seen == ["cancelled"]
+    assert closed == [True]
 
 
 @pytest.mark.parametrize("turns", [0, 1])
@@ -988,7 +1161,7 @@ def test_an_asynchronous_iterator_is_closed_once(
 @pytest.mark.parametrize("leaves", ["while it awaits", "while it gives", "never"])
 @apart
 def test_what_it_has_begun_is_cancelled_with_it(world: WithoutLoop, leaves) -> None:
-    """A subrequest enters itself there; and nothing is cancelled at the end."""
+    """A subrequest enters itself there; at the end it is not wanted any more."""
     cancelled = []
     awaited: Deferred[None] = Deferred()
 
@@ -997,7 +1170,7 @@ def test_what_it_has_begun_is_cancelled_with_it(world: WithoutLoop, leaves) -> N
             yield b"x" * 10
 
     async def app(environ, start_response):
-        on_cancel.get().append(lambda: cancelled.append(True))
+        begun.get().append(lambda: cancelled.append(True))
         start_response("200 OK", [])
         if leaves == "while it awaits":
             await awaited
@@ -1008,17 +1181,18 @@ def test_what_it_has_begun_is_cancelled_with_it(world: WithoutLoop, leaves) -> N
     served.leave()
     world.turn(served)
 
-    assert cancelled == [True] * (leaves != "never")
+    assert cancelled == [True]
 
 
 # --- asyncio
 
 
-def answer_of(loop: WithLoop, app: Callable[..., Any], seconds: float = 10) -> bytes:
-    """What an application answers when that much time has passed."""
+def answer_of(loop: WithLoop, app: Callable[..., Any], seconds: int = 10) -> bytes:
+    """What an application answers when that much time has passed, second by second."""
     served = serve(asynchronous(app))
     loop.turn(served)
-    loop.turn(served, seconds=seconds)
+    for _ in range(seconds):
+        loop.turn(served, seconds=1)
     return body_of(served.drain())
 
 

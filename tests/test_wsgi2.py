@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 from wsgiref.validate import validator
 
@@ -386,6 +387,34 @@ def writes_between(environ, start_response):
     yield b"five"
 
 
+def writes_in_the_end(environ, start_response):
+    write = start(start_response)
+    yield b"one"
+    write(b"two")
+
+
+def writes_between_suspensions(environ, start_response):
+    write = start(start_response)
+    write(b"one")
+    environ["twisted.reactor"].callLater(0, environ[SUSPEND]())
+    yield b""
+    write(b"two")
+
+
+def flushes_at_once(environ, start_response):
+    start(start_response)
+    environ[FLUSH]()
+    return [b"one", b"two"]
+
+
+def flushes_with_an_empty_block(environ, start_response):
+    start(start_response)
+    yield environ[FLUSH]()
+    yield b"one"
+    yield environ[FLUSH]()
+    yield b"two"
+
+
 def starts_late(environ, start_response):
     yield b""
     yield b""
@@ -428,6 +457,10 @@ def starts_and_is_suspended(environ, start_response):
         (writes_before, [b"one", b"two"]),
         (writes_with_its_first_block, [b"one", b"two"]),
         (writes_between, [b"one", b"two", b"three", b"four", b"five"]),
+        (writes_in_the_end, [b"one", b"two"]),
+        (writes_between_suspensions, [b"one", b"two"]),
+        (flushes_at_once, [b"one", b"two"]),
+        (flushes_with_an_empty_block, [b"one", b"two"]),
         (starts_late, [b"one", b"two"]),
         (starts_when_resumed, [b"one", b"two"]),
         (starts_when_it_ends, []),
@@ -446,6 +479,65 @@ def test_there_and_back_is_the_same(world: WithoutLoop, app, body) -> None:
     assert fields_of(response, "X-Name") == ["value"]
     assert body_of(response) == chunks(*body) + LAST_CHUNK
     assert leaves_something(served) == []
+
+
+@pytest.mark.parametrize("flushes", ["at once", "with an empty block"])
+def test_there_and_back_a_fresh_copy_spares_the_work(flushes) -> None:
+    """The iterable is closed without being iterated further."""
+    body = Body(b"expensive")
+
+    def app(environ, start_response):
+        start_response("200 OK", [("ETag", '"v1"')])
+        if flushes == "at once":
+            environ[FLUSH]()
+            return body
+        return generator(environ)
+
+    def generator(environ):
+        with closing(body):
+            yield environ[FLUSH]()
+            yield from body
+
+    response = serve(from_wsgi2(to_wsgi2(app)), FRESH).read()
+
+    assert status_of(response) == "HTTP/1.1 304 Not Modified"
+    assert body.done == ["close"]
+
+
+def test_a_flush_before_the_head_is_an_error(logged: Logged) -> None:
+    """There and back as well."""
+
+    def app(environ, start_response):
+        environ[FLUSH]()
+        return []
+
+    response = serve(from_wsgi2(to_wsgi2(app))).read()
+
+    assert status_of(response) == "HTTP/1.1 500 Internal Server Error"
+    assert len(logged.flush(StartResponseMissing)) == 1
+
+
+@apart
+def test_a_coroutine_there_and_back_twice(world: WithoutLoop) -> None:
+    """Each layer suspends for itself only."""
+
+    async def app(environ, start_response):
+        deferred: Deferred[bytes] = Deferred()
+        environ["twisted.reactor"].callLater(0, deferred.callback, b"one")
+        block = await deferred
+        start(start_response)
+        yield block
+        environ[SUSPEND](1)
+        yield b""
+        yield b"timed out" if not environ["x-wsgiorg.suspend_status"] else b"resumed"
+
+    twice = from_wsgi2(to_wsgi2(from_wsgi2(to_wsgi2(asynchronous(app)))))
+    served = serve(twice)
+    world.turn(served)
+    served.clock.advance(1)
+    world.turn(served)
+
+    assert body_of(served.drain()) == chunks(b"one", b"timed out") + LAST_CHUNK
 
 
 def test_there_and_back_the_other_way() -> None:

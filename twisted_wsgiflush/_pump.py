@@ -18,6 +18,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from ._begun import begun
 from ._errorlog import ErrorLog
 from ._errorpage import error_page
 from ._extensions import Extensions
@@ -64,6 +65,7 @@ class Pump:
         "_accept",
         "_app_iter",
         "_asking",
+        "_begun",
         "_consumer",
         "_consumer_pause",
         "_context",
@@ -109,6 +111,7 @@ class Pump:
         self._app_iter: Iterable[bytes] = ()
         self._iterator: Iterator[bytes] = iter(())
         self._asking = False
+        self._begun: list[Callable[[], object]] = []
         self._named_in_log = False
         self._turn: IDelayedCall | None = None
         self._consumer_pause: Pause | None = None
@@ -116,6 +119,7 @@ class Pump:
     def start(self, application: WSGIApplication) -> None:
         """Call the application, and see its response to the end."""
         self._consumer.watch(self)
+        self._context.run(begun.set, self._begun)
         self._guard(self._call, application)
 
     def schedule(self) -> None:
@@ -212,6 +216,8 @@ class Pump:
                 self._ask(close)
         finally:
             self._extensions.end()
+            for cancel in self._begun[:]:
+                cancel()
             self._error_log.flush()
 
     def _replace(self, error: ResponseError) -> None:

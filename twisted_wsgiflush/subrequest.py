@@ -21,8 +21,8 @@ from twisted.web.resource import IResource
 from twisted.web.server import Site
 from zope.interface import implementer
 
+from ._begun import begun
 from ._memory import connect
-from .coroutines import on_cancel
 from .errors import TooDeep
 
 # How deep the subrequest is nested whose application runs now.
@@ -37,8 +37,8 @@ class SubrequestAgent:
     The site sees requests of HTTP/1.1; which of its names the URI has is the site's
     business.  Flow control holds from the reader of a body to the application that
     gives it.  When the Deferred is cancelled, or the body's connection closed, the
-    application asked sees its client leave; and so it does when the coroutine that
-    asks is cancelled (see :func:`~twisted_wsgiflush.coroutines.asynchronous`).
+    application asked sees its client leave; and so it does when the request is over
+    in which it was asked.
 
     :param site: a server factory, such as ``Site``; or a resource.
     :param max_depth: how deep subrequests may be nested.
@@ -105,12 +105,12 @@ class _Connection:
         abort, closed = connect(
             self._site.reactor, client, server, self._context, secure=self._secure
         )
-        _abort_when_cancelled(abort, closed)
+        _abort_in_the_end(abort, closed)
         return succeed(client)
 
 
-def _abort_when_cancelled(abort: Callable[[], None], closed: Deferred[None]) -> None:
-    cancellations = on_cancel.get(None)
-    if cancellations is not None:
-        cancellations.append(abort)
-        closed.addCallback(lambda _: cancellations.remove(abort))
+def _abort_in_the_end(abort: Callable[[], None], closed: Deferred[None]) -> None:
+    connections = begun.get(None)
+    if connections is not None:
+        connections.append(abort)
+        closed.addCallback(lambda _: connections.remove(abort))

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, Callable, Generator, Iterable, Iterator
 from typing import Any, TypeAlias
 
-from .coroutines import blocks_of, dismiss, is_asynchronous, is_late, pass_on
+from ._steps import dismiss
+from .coroutines import blocks_of, is_asynchronous, is_late, pass_on
 from .errors import AlreadyStarted, StartResponseMissing
 
 __all__ = ["from_wsgi2", "to_wsgi2"]
@@ -71,7 +72,9 @@ def to_wsgi2(app: Callable[..., Any]) -> Callable[[dict[str, Any]], Any]:
     """
 
     def application(environ: dict[str, Any]) -> Any:
-        response = _Response()
+        response = _Response(environ.get("x-wsgiorg.flush", bytes))
+        if "x-wsgiorg.flush" in environ:
+            environ = {**environ, "x-wsgiorg.flush": response.flush}
         response.app_iter = app(environ, response.start_response)
         try:
             if response.head is None:
@@ -119,12 +122,15 @@ class _Late:
 class _Response:
     """What a WSGI 1.0 application gives, in the order that it gives it."""
 
-    def __init__(self) -> None:
+    def __init__(self, flush: Callable[[], bytes]) -> None:
+        self._flush = flush
+        self._flush_due = False
         self.head: tuple[str, list[tuple[str, str]]] | None = None
         self.app_iter: Iterable[bytes] = ()
         self._iterator: Iterator[bytes] | None = None
         self._ahead: list[bytes] = []
         self._taken = False
+        self._begun = False
 
     def start_response(
         self,
@@ -142,6 +148,13 @@ class _Response:
             exc_info = None
         self.head = (status, headers)
         return self._ahead.append
+
+    def flush(self) -> bytes:
+        """``x-wsgiorg.flush``, done when the server has the triple."""
+        if self.head is not None and not self._begun:
+            self._flush_due = True
+            return b""
+        return self._flush()
 
     def triple(self) -> Triple:
         """The status, headers, and this as the iterable."""
@@ -172,13 +185,18 @@ class _Response:
         return self
 
     def __next__(self) -> bytes:
-        if self._ahead:
-            return self._ahead.pop(0)
-        block = next(self._blocks())
-        if self._ahead:  # It has written, too, and that comes first.
-            self._ahead.append(block)
-            return self._ahead.pop(0)
-        return block
+        self._begun = True
+        if self._flush_due:
+            self._flush_due = False
+            return self._flush()
+        if not self._ahead:
+            block = next(self._blocks(), None)
+            if block is not None:
+                # After what it has written meanwhile.
+                self._ahead.append(block)
+            if not self._ahead:
+                raise StopIteration
+        return self._ahead.pop(0)
 
     def close(self) -> None:
         """Close the application's iterable, once."""
