@@ -86,6 +86,16 @@ class View:
             yield block
 
 
+class Decorated:
+    """A class-based view with decorated methods."""
+
+    @asynchronous
+    async def get(self, environ, start_response):
+        """The greeting."""
+        start_response("200 OK", [])
+        return [b"hello"]
+
+
 async def coroutine_function(environ, start_response):
     start_response("200 OK", [])
     return [b"hello"]
@@ -171,6 +181,15 @@ def test_an_application_may_be_asynchronous(world: WithoutLoop, app) -> None:
     assert status_of(response) == "HTTP/1.1 200 OK"
     assert body in (b"hello", b"5hello0", b"3hel2lo0")
     assert leaves_something(served) == []
+
+
+def test_a_method_may_be_asynchronous() -> None:
+    """It keeps its name and its docstring."""
+    response = serve(Decorated().get).read()
+
+    assert body_of(response) == chunks(b"hello") + LAST_CHUNK
+    assert Decorated.get.__name__ == "get"
+    assert Decorated.get.__doc__ == "The greeting."
 
 
 def test_what_is_an_application_stays_one() -> None:
@@ -609,6 +628,40 @@ def test_without_asyncio_it_awaits_nothing_of_asyncio_s() -> None:
     assert body_of(served.read()) == chunks(b"went on") + LAST_CHUNK
 
 
+class Strange:
+    """Something to await that neither asyncio nor Twisted knows."""
+
+    def __await__(self):
+        yield "strange"
+
+
+@apart
+def test_what_nobody_knows_cannot_be_awaited(world: WithoutLoop) -> None:
+    """The error is raised where it awaits that, also when it is cancelled."""
+    seen = []
+
+    async def app(environ, start_response):
+        with pytest.raises(TypeError, match="'strange' \\(str\\)"):
+            await Strange()
+        start_response("200 OK", [])
+        try:
+            yield b"went on"
+            await Deferred()
+        finally:
+            try:
+                await Strange()
+            except TypeError:
+                seen.append("and in the end")
+
+    served = serve(asynchronous(app))
+    response = world.read(served)
+    served.leave()
+    world.turn(served)
+
+    assert body_of(response) == chunks(b"went on")
+    assert seen == ["and in the end"]
+
+
 @apart
 def test_a_suspension_that_is_due_has_its_block_first(world: WithoutLoop) -> None:
     """To await meanwhile is an error, raised where it awaits."""
@@ -1029,6 +1082,60 @@ def test_a_generator_that_does_not_heed_its_cancellation_is_closed(
 
 
 @apart
+def test_one_may_pass_on_two_blocks_in_the_end(world: WithoutLoop) -> None:
+    """None is sent; it is closed at the second."""
+    seen = []
+
+    async def app(environ, start_response):
+        start_response("200 OK", [])
+        try:
+            try:
+                await pass_on(b"block")
+            finally:
+                try:
+                    await pass_on(b"in the end")
+                finally:
+                    await pass_on(b"and once more")
+        finally:
+            seen.append("finally")
+
+    served = serve(asynchronous(app), limit=4)
+    world.turn(served)
+    served.leave()
+    world.turn(served)
+
+    assert seen == ["finally"]
+
+
+@pytest.mark.parametrize("kind", ["generator", "coroutine"])
+@apart
+def test_one_that_gives_block_after_block_in_the_end_is_closed(
+    world: WithoutLoop, kind, logged: Logged
+) -> None:
+    """Else it would go on for ever, with everybody waiting."""
+
+    async def generator(environ, start_response):
+        start_response("200 OK", [])
+        while True:
+            with suppress(BaseException):
+                yield b"block"
+
+    async def coroutine(environ, start_response):
+        start_response("200 OK", [])
+        while True:
+            with suppress(BaseException):
+                await pass_on(b"block")
+
+    app = generator if kind == "generator" else coroutine
+    served = serve(asynchronous(app), limit=5)
+    world.turn(served)
+    served.leave()
+    world.turn(served)
+
+    assert len(logged.flush(RuntimeError)) == 1
+
+
+@apart
 def test_an_iterable_that_comes_too_late_is_closed(world: WithoutLoop) -> None:
     """The coroutine did not heed its cancellation."""
     body = Body(b"block")
@@ -1153,6 +1260,29 @@ def test_an_asynchronous_iterator_is_closed_once(
 
     assert given.closed == 1
     assert len(logged.flush(Boom)) == rows.count(b"boom")
+
+
+@pytest.mark.parametrize("late", [True, False])
+@apart
+def test_an_asynchronous_iterator_that_nobody_wants_is_closed(
+    world: WithoutLoop, late
+) -> None:
+    """The client left before it was asked for a block, or before it was there."""
+    rows = Rows(b"one")
+    deferred: Deferred[None] = Deferred()
+
+    async def late_app(environ, start_response):
+        await deferred
+        return rows
+
+    served = serve(asynchronous(late_app if late else lambda *_: rows))
+    if late:
+        world.turn(served)
+        deferred.callback(None)
+    served.leave()
+    world.turn(served)
+
+    assert rows.closed == 1
 
 
 # --- what was begun, and not awaited
@@ -1313,6 +1443,96 @@ def test_it_is_one_task(loop: WithLoop) -> None:
 
     assert answer_of(loop, app) == chunks(b"done") + LAST_CHUNK
     assert len(tasks) == 1
+    tasks.clear()
+
+
+@apart
+def test_its_task_is_one_as_asyncio_knows_them(loop: WithLoop) -> None:
+    """It is among all tasks while it runs, and has what libraries ask a task for."""
+    known = []
+
+    async def app(environ, start_response):
+        VISITOR.set("anna")
+        task: Any = asyncio.current_task()
+        assert task in asyncio.all_tasks()
+        assert task.get_context()[VISITOR] == "anna"
+        assert task.get_coro().cr_running
+        assert task.get_name().startswith("wsgiflush-")
+        task.set_name("mine")
+        known.append(task)
+        await asyncio.sleep(0)
+        start_response("200 OK", [])
+        return [task.get_name().encode()]
+
+    assert answer_of(loop, app, 0) == chunks(b"mine") + LAST_CHUNK
+    assert known[0].done()
+    assert not known[0].cancel()
+
+
+@apart
+def test_one_that_is_cancelled_waits_for_its_turn(loop: WithLoop) -> None:
+    """It gives the others theirs by ``asyncio.sleep(0)``, and is cancelled there."""
+    seen = []
+
+    async def app(environ, start_response):
+        try:
+            while True:
+                await asyncio.sleep(0)
+        except asyncio.CancelledError:
+            seen.append("cancelled")
+            raise
+
+    served = serve(asynchronous(app))
+    loop.turn(served, then=served.leave)
+    loop.turn(served)
+
+    assert seen == ["cancelled"]
+
+
+@apart
+def test_its_task_may_be_cancelled_when_what_it_awaits_is_there(
+    loop: WithLoop,
+) -> None:
+    """As any task: it sees that, and not what it awaited."""
+    tasks: list[Any] = []
+    deferred: Deferred[None] = Deferred()
+
+    async def app(environ, start_response):
+        tasks.append(asyncio.current_task())
+        with pytest.raises(asyncio.CancelledError):
+            await deferred
+        start_response("200 OK", [])
+        return [b"%d, %d" % (tasks[0].cancelling(), tasks[0].uncancel())]
+
+    served = serve(asynchronous(app))
+    loop.turn(served)
+    deferred.callback(None)
+    tasks[0].cancel()
+    loop.turn(served)
+
+    assert body_of(served.drain()) == chunks(b"1, 0") + LAST_CHUNK
+
+
+@apart
+def test_a_coroutine_may_iterate_over_another_application_s(loop: WithLoop) -> None:
+    """Each is a task of its own meanwhile."""
+    tasks = []
+
+    async def inner(environ, start_response):
+        tasks.append(asyncio.current_task())
+        start_response("200 OK", [])
+        yield b"block"
+
+    async def outer(environ, start_response):
+        tasks.append(asyncio.current_task())
+        for block in asynchronous(inner)(environ, start_response):
+            await pass_on(block)
+        tasks.append(asyncio.current_task())
+        return []
+
+    assert answer_of(loop, outer) == chunks(b"block") + LAST_CHUNK
+    assert tasks[0] is tasks[2]
+    assert tasks[1] not in (None, tasks[0])
     tasks.clear()
 
 

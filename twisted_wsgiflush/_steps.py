@@ -24,6 +24,10 @@ _T = TypeVar("_T")
 _log = Logger()
 
 
+# What ends a coroutine that is cancelled, and is nobody's error.
+ENDINGS = (CancelledError, asyncio.CancelledError, GeneratorExit, ResponseOver)
+
+
 class Block:
     """A block on its way from a coroutine to the server."""
 
@@ -48,7 +52,7 @@ class Steps(Generic[_T]):
         # What it sees at its next step.
         self._error: BaseException | None = None
         self._cancellation_due = False
-        self._blocks_refused = 0
+        self._refused = False
 
     def blocks(
         self, suspend: Callable[[], Callable[[], object]]
@@ -150,7 +154,7 @@ class Steps(Generic[_T]):
             except StopIteration as stop:
                 dismiss(stop.value)
                 return
-            except (CancelledError, asyncio.CancelledError, ResponseOver):
+            except ENDINGS:
                 return
             except BaseException:
                 _log.failure("A cancelled application failed")
@@ -169,12 +173,10 @@ class Steps(Generic[_T]):
         self._wait.wake = self._see_to_the_end
 
     def _refuse_block(self) -> None:
-        self._blocks_refused += 1
         # No Exception: some loop might take that for the failure of a block, and go
         # on with the next one for ever.
-        self._error = asyncio.CancelledError()
-        if self._blocks_refused > 1:
-            self._error = GeneratorExit()
+        self._error = GeneratorExit() if self._refused else asyncio.CancelledError()
+        self._refused = True
 
 
 class Wait:

@@ -55,8 +55,7 @@ class StepwiseTask(asyncio.Future[None]):
         self._fut_waiter = None
         if self._must_cancel:
             self._must_cancel = False
-            if not isinstance(error, asyncio.CancelledError):
-                error = asyncio.CancelledError()
+            error = asyncio.CancelledError()
         loop = self.get_loop()
         # A coroutine may iterate over another application's.
         outer: Any = asyncio.current_task(loop)
@@ -68,8 +67,7 @@ class StepwiseTask(asyncio.Future[None]):
             return resumed(self._coroutine, error)
         except BaseException:
             _unregister_task(me)
-            if not self.done():
-                super().set_result(None)
+            self.set_result(None)
             raise
         finally:
             _leave_task(loop, me)
@@ -79,8 +77,9 @@ class StepwiseTask(asyncio.Future[None]):
     def waits_for(self, wait: Cancellable) -> None:
         """The coroutine awaits this."""
         self._fut_waiter = wait
-        if self._must_cancel and wait.cancel():
-            self._must_cancel = False
+        if self._must_cancel:
+            # It was cancelled from within its step.
+            self._must_cancel = not wait.cancel()
 
     def cancel(self, msg: Any = None) -> bool:
         """Have the coroutine see ``asyncio.CancelledError`` at its next step."""
@@ -121,7 +120,12 @@ def resumed(coroutine: Coroutine[Any, None, Any], error: BaseException | None) -
     """
     Let a coroutine go on.
 
+    :param error: what it sees; after ``GeneratorExit`` it does not go on any more.
     :returns: what it awaits then.
     :raises StopIteration: with its result.
+    :raises RuntimeError: when it does not heed ``GeneratorExit``.
     """
+    if isinstance(error, GeneratorExit):
+        coroutine.close()
+        raise error
     return coroutine.send(None) if error is None else coroutine.throw(error)
