@@ -5,7 +5,7 @@ a socket and with a clock that the test turns.
 
 from __future__ import annotations
 
-import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -20,9 +20,6 @@ from connections import (
     giving,
     in_turn,
 )
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 from twisted.internet.interfaces import IWriteDescriptor
 from twisted.internet.ssl import PrivateCertificate
 from zope.interface import implementer
@@ -38,25 +35,10 @@ LENGTH = ("Content-Length", "100")
 
 
 @pytest.fixture(scope="module", autouse=True)
-def certificate() -> None:
+def tls(certificate: Path) -> None:
     """What the TLS servers here show."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
-    now = datetime.datetime.now(datetime.timezone.utc)
-    day = datetime.timedelta(days=1)
-    signed = (
-        x509.CertificateBuilder(name, name, key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - day)
-        .not_valid_after(now + day)
-        .sign(key, hashes.SHA256())
-    )
-    pem = key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
-    ) + signed.public_bytes(serialization.Encoding.PEM)
-    TLSClient.options = PrivateCertificate.loadPEM(pem).options()
+    key_and_certificate = PrivateCertificate.loadPEM(certificate.read_bytes())
+    TLSClient.options = key_and_certificate.options()
 
 
 every_connection = pytest.mark.parametrize(
