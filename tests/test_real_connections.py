@@ -263,11 +263,12 @@ def three_times_of(client: Client) -> tuple[list[float], list[float]]:
 
 
 @every_kind
+@pytest.mark.parametrize("application", ["three_times", "write_and_yield"])
 def test_a_block_arrives_while_a_blocking_application_makes_the_next(
-    kind, serving
+    application, kind, serving
 ) -> None:
     """PEP 3333, "Buffering and Streaming": none waits for the one after it."""
-    with serving(kind, "three_times") as server:
+    with serving(kind, application) as server:
         made, arrived = three_times_of(server.get())
 
     assert arrived[0] < made[1]
@@ -786,6 +787,19 @@ def write_three_times(environ, start_response):
         time.sleep(0.3)
         write(b"made %f\n" % time.monotonic())
     return []
+
+
+def write_and_yield(environ, start_response):
+    """The same, with the first block written before there is an iterable."""
+    write = start_response("200 OK", [])
+    write(b"made %f\n" % time.monotonic())
+
+    def blocks():
+        for _ in range(2):
+            time.sleep(0.3)
+            yield b"made %f\n" % time.monotonic()
+
+    return blocks()
 
 
 GIGABYTE = 1 << 14
