@@ -14,9 +14,11 @@ from h2.errors import ErrorCodes
 from h2.events import DataReceived, Event
 from h2.settings import SettingCodes, Settings
 from OpenSSL import SSL
+from twisted.internet.interfaces import IProtocol
 from twisted.internet.ssl import CertificateOptions
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.web._http2 import H2Connection
+from twisted.web.resource import IResource
 from twisted.web.server import Site
 
 from twisted_wsgiflush import WSGIResource
@@ -95,10 +97,12 @@ class Client:
 
     def __init__(self, application: WSGIApplication, limit: int = 65536) -> None:
         self.clock = Turns()
-        resource = WSGIResource(self.clock, application)
-        self.site = Site(resource, timeout=None, reactor=self.clock)
+        self.site = self.make_site(WSGIResource(self.clock, application))
         self.received = b""
         self.connect(limit)
+
+    def make_site(self, resource: IResource) -> Site:
+        return Site(resource, timeout=None, reactor=self.clock)
 
     def connect(self, limit: int) -> None:
         protocol = self.site.buildProtocol(None)
@@ -211,8 +215,9 @@ class HTTP2Client(Client):
         protocol: Any = H2Connection(reactor=self.clock)
         protocol.requestFactory = self.site.requestFactory
         protocol.site = protocol.factory = self.site
-        self.transport = BoundedTransport(protocol, limit)
-        protocol.makeConnection(self.transport)
+        wrapper = self.wrap(protocol)
+        self.transport = BoundedTransport(wrapper, limit)
+        wrapper.makeConnection(self.transport)
         self.transport.registerProducer(protocol, True)
         self.h2 = H2Client(H2Configuration(header_encoding="utf-8"))
         # The first settings: later ones are the server's to acknowledge.
@@ -224,9 +229,15 @@ class HTTP2Client(Client):
             self.h2.increment_flow_control_window(self._of_all - SMALLEST_WINDOW)
         self.talk()
 
+    def wrap(self, protocol: H2Connection) -> IProtocol:
+        """What stands between the transport and the protocol; nothing does."""
+        return protocol
+
     def talk(self) -> None:
-        """Send what ``h2`` has to say."""
-        self.send(self.h2.data_to_send())
+        """Send what ``h2`` has to say, if the server has not closed the connection."""
+        said = self.h2.data_to_send()
+        if self.transport.connected:
+            self.send(said)
 
     def get(self) -> None:
         stream = self.h2.get_next_available_stream_id()

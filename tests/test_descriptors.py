@@ -148,7 +148,9 @@ def test_a_wait_times_out(pair: Pair, key: str) -> None:
 @pytest.mark.parametrize("timeout", [0, 0.0, 0.1])
 def test_a_descriptor_that_is_ready_has_not_timed_out(pair: Pair, key, timeout) -> None:
     """Not even when the reactor comes late, and looks at the time first."""
-    pair.right.send(b"x")
+    if key == READABLE:
+        pair.fill()
+        pair.right.send(b"x")
     application = Waiting(key, pair.left, timeout)
     served = serve(application)
     served.clock.callLater(0, served.clock.advance, 1)
@@ -519,6 +521,15 @@ def test_a_reactor_can_watch_it(pair: Pair, kind, interface) -> None:
     verifyObject(interface, descriptor)
     assert descriptor.logPrefix() == "fdevent"
     assert descriptor.fileno() != pair.left.fileno()
+    descriptor.stop()
+
+
+@pytest.mark.parametrize("kind", [Readable, Writable])
+def test_a_child_process_does_not_inherit_it(pair: Pair, kind) -> None:
+    """One that is started meanwhile would keep the connection open."""
+    descriptor = kind(Turns(), pair.left.fileno())
+
+    assert os.get_inheritable(descriptor.fileno()) is False
     descriptor.stop()
 
 

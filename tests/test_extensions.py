@@ -1321,6 +1321,14 @@ def raising(*arguments: Any, **keywords: Any) -> WSGIApplication:
     return application
 
 
+def raising_later(*arguments: Any) -> WSGIApplication:
+    def application(environ, start_response):
+        yield b""
+        raise environ["wsgi.response_error"](*arguments)
+
+    return application
+
+
 def test_a_response_may_be_raised() -> None:
     """In place of the one that the application does not want to give."""
     response = serve(
@@ -1446,6 +1454,7 @@ def test_a_response_raised_too_late_is_an_error(how, logged: Logged) -> None:
     assert len(logged.flush(ResponseError)) == 1
 
 
+@pytest.mark.parametrize("application", [raising, raising_later])
 @pytest.mark.parametrize(
     ("arguments", "error"),
     [
@@ -1454,9 +1463,11 @@ def test_a_response_raised_too_late_is_an_error(how, logged: Logged) -> None:
         (("404 Not Found", [("A", 1)]), WrongType),
     ],
 )
-def test_a_raised_response_is_checked(arguments, error, logged: Logged) -> None:
+def test_a_raised_response_is_checked(
+    arguments, error, application, logged: Logged
+) -> None:
     """As what ``start_response`` is given: what is wrong is the application's error."""
-    response = serve(raising(*arguments)).drain()
+    response = serve(application(*arguments)).read()
 
     assert status_of(response) == "HTTP/1.1 500 Internal Server Error"
     assert len(logged.flush(error)) == 1

@@ -7,7 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from twisted.internet.interfaces import IProtocolNegotiationFactory
+from connections import HTTP2Client
+from h2.errors import ErrorCodes
+from h2.events import StreamEnded, StreamReset
+from twisted.internet.interfaces import IProtocol, IProtocolNegotiationFactory
+from twisted.protocols.policies import ProtocolWrapper
+from twisted.web._http2 import H2Connection
+from twisted.web.resource import IResource
 from zope.interface.verify import verifyObject
 
 from twisted_wsgiflush import WSGIResource
@@ -361,6 +367,134 @@ def test_abort() -> None:
     assert drained == [None]
     clients.clock.turn()
     assert clients.clock.getDelayedCalls() == []
+
+
+class Streams(HTTP2Client):
+    """A client of HTTP/2, and the site that it is connected to."""
+
+    def make_site(self, resource: IResource) -> GracefulSite:
+        site = GracefulSite(self.clock, resource, None)
+        self.connections = Connections(self.clock, site)
+        return site
+
+    def wrap(self, protocol: H2Connection) -> IProtocol:
+        return ProtocolWrapper(self.connections, protocol)
+
+    def upload(self, begun: bytes) -> None:
+        """Begin a stream with a request, of which the rest is still to come."""
+        headers = {":method": "POST", ":path": "/"}
+        headers |= {":scheme": "https", ":authority": "example.com"}
+        self.h2.send_headers(1, list(headers.items()))
+        self.h2.send_data(1, begun)
+        self.talk()
+
+    def empty_site(self) -> list[None]:
+        """The list has something in it when that is done."""
+        drained: list[None] = []
+        self.connections.drain(30).addCallback(drained.append)
+        return drained
+
+
+@pytest.mark.parametrize("turns", range(7))
+@pytest.mark.parametrize("limit", [1, 65536], ids=["full", "room"])
+def test_streams_in_flight(limit: int, turns: int) -> None:
+    """Streams are sent to their end, and the client is told that it is the end."""
+    client = Streams(counting, limit)
+    client.get()
+    client.get()
+    client.turn(turns)
+
+    drained = client.empty_site()
+
+    assert drained == []
+    client.read()
+    for stream in (1, 3):
+        assert client.body_of(stream) == b"onetwothree"
+        assert client.of(stream, StreamEnded)
+    assert not client.transport.connected
+    assert drained == [None]
+    assert client.clock.getDelayedCalls() == []
+
+
+@pytest.mark.parametrize("reads", range(2))
+def test_stream_that_is_not_read(reads: int) -> None:
+    """As long as any of it waits for the client to read, its end as well, all wait."""
+    client = Streams(greeting, limit=1)
+    client.get()
+    for _ in range(reads):
+        client.turn(20)
+        client.drain()
+    client.turn(20)
+
+    drained = client.empty_site()
+    client.turn(20)
+
+    assert not client.transport.disconnecting
+    assert drained == []
+    client.read()
+    assert client.of(1, StreamEnded)
+    assert drained == [None]
+
+
+def test_stream_that_is_still_arriving() -> None:
+    """A stream that has begun is answered, though its last bytes come later."""
+    client = Streams(reading)
+    client.upload(b"abc")
+
+    drained = client.empty_site()
+    client.read()
+
+    assert drained == []
+    client.h2.send_data(1, b"def", end_stream=True)
+    client.talk()
+    client.read()
+    assert client.body == b"abcdef"
+    assert client.of(1, StreamEnded)
+    assert not client.transport.connected
+    assert drained == [None]
+
+
+def test_stream_on_a_kept_connection() -> None:
+    """A stream that begins later is refused, so that it may be tried elsewhere."""
+    called = []
+
+    def application(environ, start_response):
+        called.append(environ["REQUEST_METHOD"])
+        return reading(environ, start_response)
+
+    client = Streams(application)
+    client.upload(b"abc")
+    drained = client.empty_site()
+
+    client.get()
+    client.read()
+
+    (reset,) = client.of(3, StreamReset)
+    assert reset.error_code == ErrorCodes.REFUSED_STREAM
+    assert called == []
+    assert drained == []
+    client.h2.end_stream(1)
+    client.talk()
+    client.read()
+    assert called == ["POST"]
+    assert client.of(1, StreamEnded)
+    assert drained == [None]
+
+
+def test_stream_that_is_reset() -> None:
+    """A stream that the client ends is not waited for."""
+    application = Endless()
+    client = Streams(application)
+    client.get()
+    client.read(turns=5)
+    drained = client.empty_site()
+
+    client.reset()
+    client.drain()
+
+    assert application.closed == 1
+    assert not client.transport.connected
+    assert drained == [None]
 
 
 def test_negotiates_what_the_site_does() -> None:

@@ -8,20 +8,10 @@ import socket
 import ssl
 import sys
 from collections.abc import Callable
-from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
 from commandline import DOORS, MODULE, SCRIPT, TWIST, TWISTD, Server, run, serving
-from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-)
-from cryptography.x509.oid import NameOID
 from h2.connection import H2Connection
 from h2.events import DataReceived, StreamEnded
 
@@ -393,33 +383,6 @@ def test_debug(write: Write, tmp_path: Path, debug: bool) -> None:
 # -- the endpoints --------------------------------------------------------------------
 
 
-@pytest.fixture
-def certificate(tmp_path: Path) -> Path:
-    """A file with a key and its certificate for localhost, signed by itself."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    now = datetime.now(timezone.utc)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(
-            x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False
-        )
-        .sign(key, SHA256())
-    )
-    path = tmp_path / "server.pem"
-    path.write_bytes(
-        key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-        + certificate.public_bytes(Encoding.PEM)
-    )
-    return path
-
-
 def ask(client: socket.socket, query: str, before: bytes = b"") -> bytes:
     """The body of the response to a request, which is the connection's last."""
     client.sendall(
@@ -472,7 +435,7 @@ def test_tls(write: Write, tmp_path: Path, certificate: Path) -> None:
 
     with serving(
         "--listen",
-        "ssl:0:privateKey=server.pem:interface=127.0.0.1",
+        f"ssl:0:privateKey={certificate}:interface=127.0.0.1",
         "where.py",
         cwd=tmp_path,
     ) as server:
@@ -523,7 +486,7 @@ def test_pipelined_responses_over_tls(
             return received(client).partition(b"\r\n\r\n")[2]
 
     with serving(
-        *("--listen", "ssl:0:privateKey=server.pem:interface=127.0.0.1"),
+        *("--listen", f"ssl:0:privateKey={certificate}:interface=127.0.0.1"),
         "pipelined.py",
         cwd=tmp_path,
     ) as server:
@@ -660,7 +623,7 @@ def test_http2_response_in_flight(
 
     with (
         serving(
-            *("--listen", "ssl:0:privateKey=server.pem:interface=127.0.0.1"),
+            *("--listen", f"ssl:0:privateKey={certificate}:interface=127.0.0.1"),
             "large.py",
             cwd=tmp_path,
         ) as server,
@@ -729,7 +692,7 @@ def test_idle_tls_connection(write: Write, tmp_path: Path, certificate: Path) ->
 
     with (
         serving(
-            *("--listen", "ssl:0:privateKey=server.pem:interface=127.0.0.1"),
+            *("--listen", f"ssl:0:privateKey={certificate}:interface=127.0.0.1"),
             *("--graceful-timeout", "40", "hello.py"),
             cwd=tmp_path,
         ) as server,

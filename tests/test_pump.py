@@ -4,6 +4,8 @@ How an application is called, iterated and closed: when, how often, in which con
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Iterator
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
@@ -217,6 +219,17 @@ def test_no_block_is_asked_for_when_the_content_length_is_exceeded(
     assert len(logged.take("error")) == 1
 
 
+def test_a_body_that_is_too_long_ends_with_its_last_byte() -> None:
+    """In the same turn, for a full client may not read for long."""
+    blocks = Blocks(b"abc", b"def")
+    served = serve(giving(blocks, ("Content-Length", "2")), limit=1)
+
+    served.turn()
+
+    assert blocks.asked == ["iter", "next", "close"]
+    assert served.closed
+
+
 # --- close, exactly once
 
 
@@ -324,6 +337,26 @@ def test_what_is_closed_is_what_the_application_returned() -> None:
 
     assert outer.asked == ["close"]
     assert inner.asked == ["iter", "next", "next"]
+
+
+def test_what_the_application_gave_is_let_go_after_close() -> None:
+    """It is freed at once, without the garbage collector."""
+    given: list[weakref.ref[Blocks]] = []
+
+    def application(environ, start_response):
+        start_response("200 OK", [])
+        blocks = Blocks(b"a")
+        given.append(weakref.ref(blocks))
+        return blocks
+
+    gc.disable()
+    try:
+        serve(application).read()
+        alive = given[0]()
+    finally:
+        gc.enable()
+
+    assert alive is None
 
 
 def test_the_response_ends_after_close() -> None:
@@ -602,6 +635,18 @@ def test_an_error_before_the_head_gives_a_page(blocks, logged: Logged) -> None:
     assert response.startswith(b"HTTP/1.1 500 Internal Server Error\r\n")
     assert not served.closed
     assert len(logged.flush(Boom)) == 1
+
+
+@pytest.mark.parametrize("kind", [list, iter])
+@pytest.mark.parametrize(
+    "block", ["text", None, 1, bytearray(b"array"), [b"list"]], ids=repr
+)
+def test_a_block_that_is_not_of_bytes_gives_a_page(block, kind, logged: Logged) -> None:
+    """PEP 3333, "A Note On String Types": it is not enough to be like bytes."""
+    response = serve(giving(kind([block]))).read()
+
+    assert response.startswith(b"HTTP/1.1 500 Internal Server Error\r\n")
+    assert len(logged.flush(WrongType)) == 1
 
 
 def test_an_error_in_the_call_gives_a_page(logged: Logged) -> None:
@@ -949,14 +994,17 @@ def serve_blocking(seconds: float, *when: str) -> Served:
     return served
 
 
+@pytest.mark.parametrize("seconds", [1.0, 1.5])
 @pytest.mark.parametrize("when", ["call", "iter", "next", "close"])
-def test_an_application_that_blocks_is_named_in_the_log(when, logged: Logged) -> None:
+def test_an_application_that_blocks_is_named_in_the_log(
+    when, seconds, logged: Logged
+) -> None:
     """With the request, and how long everybody else was kept waiting."""
-    serve_blocking(1.5, when).read()
+    serve_blocking(seconds, when).read()
 
     (event,) = logged.take("warn")
     assert event["request"] == "GET /"
-    assert event["seconds"] == pytest.approx(1.5)
+    assert event["seconds"] == seconds
 
 
 def test_an_application_that_blocks_often_is_named_once(logged: Logged) -> None:

@@ -7,7 +7,6 @@ served by a process of their own; the others by the reactor that runs the tests.
 
 from __future__ import annotations
 
-import datetime
 import os
 import re
 import socket
@@ -22,9 +21,6 @@ from typing import TYPE_CHECKING, Any
 import commandline
 import pytest
 import pytest_twisted
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.errors import ErrorCodes
@@ -76,33 +72,6 @@ every_kind = pytest.mark.parametrize("kind", KINDS)
 
 class Boom(Exception):
     """What the applications here raise."""
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A file with a key, and a certificate for localhost that is signed by it."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
-    now = datetime.datetime.now(datetime.timezone.utc)
-    day = datetime.timedelta(days=1)
-    signed = (
-        x509.CertificateBuilder(name, name, key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - day)
-        .not_valid_after(now + day)
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), False)
-        .sign(key, hashes.SHA256())
-    )
-    path = tmp_path_factory.mktemp("tls") / "localhost.pem"
-    path.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-        + signed.public_bytes(serialization.Encoding.PEM)
-    )
-    return path
 
 
 def new_h2(window: int) -> H2Connection:
@@ -294,11 +263,12 @@ def three_times_of(client: Client) -> tuple[list[float], list[float]]:
 
 
 @every_kind
+@pytest.mark.parametrize("application", ["three_times", "write_and_yield"])
 def test_a_block_arrives_while_a_blocking_application_makes_the_next(
-    kind, serving
+    application, kind, serving
 ) -> None:
     """PEP 3333, "Buffering and Streaming": none waits for the one after it."""
-    with serving(kind, "three_times") as server:
+    with serving(kind, application) as server:
         made, arrived = three_times_of(server.get())
 
     assert arrived[0] < made[1]
@@ -817,6 +787,19 @@ def write_three_times(environ, start_response):
         time.sleep(0.3)
         write(b"made %f\n" % time.monotonic())
     return []
+
+
+def write_and_yield(environ, start_response):
+    """The same, with the first block written before there is an iterable."""
+    write = start_response("200 OK", [])
+    write(b"made %f\n" % time.monotonic())
+
+    def blocks():
+        for _ in range(2):
+            time.sleep(0.3)
+            yield b"made %f\n" % time.monotonic()
+
+    return blocks()
 
 
 GIGABYTE = 1 << 14

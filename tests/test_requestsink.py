@@ -5,7 +5,7 @@ a socket and with a clock that the test turns.
 
 from __future__ import annotations
 
-import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -20,9 +20,6 @@ from connections import (
     giving,
     in_turn,
 )
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 from twisted.internet.interfaces import IWriteDescriptor
 from twisted.internet.ssl import PrivateCertificate
 from zope.interface import implementer
@@ -38,25 +35,10 @@ LENGTH = ("Content-Length", "100")
 
 
 @pytest.fixture(scope="module", autouse=True)
-def certificate() -> None:
+def tls(certificate: Path) -> None:
     """What the TLS servers here show."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
-    now = datetime.datetime.now(datetime.timezone.utc)
-    day = datetime.timedelta(days=1)
-    signed = (
-        x509.CertificateBuilder(name, name, key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - day)
-        .not_valid_after(now + day)
-        .sign(key, hashes.SHA256())
-    )
-    pem = key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
-    ) + signed.public_bytes(serialization.Encoding.PEM)
-    TLSClient.options = PrivateCertificate.loadPEM(pem).options()
+    key_and_certificate = PrivateCertificate.loadPEM(certificate.read_bytes())
+    TLSClient.options = key_and_certificate.options()
 
 
 every_connection = pytest.mark.parametrize(
@@ -182,11 +164,36 @@ def test_a_lost_connection_closes_once(connect, limit, turns) -> None:
     assert client.clock.getDelayedCalls() == []
 
 
+def yielding(environ, start_response):
+    start_response("200 OK", [LENGTH])
+    yield from BLOCKS
+
+
+def writing_and_yielding(environ, start_response):
+    """Gives several blocks in one turn."""
+    write = start_response("200 OK", [LENGTH])
+    for block in BLOCKS:
+        write(block)
+        write(block)
+        yield block
+
+
+def yielding_too_much(environ, start_response):
+    """Is complete with its second block, in the turn that sends it."""
+    start_response("200 OK", [("Content-Length", "6")])
+    yield from BLOCKS
+
+
 @pytest.mark.parametrize("connect", [Client, TLSClient], ids=["TCP", "TLS"])
-@pytest.mark.parametrize("turns", range(4))
-def test_a_lost_connection_leaves_nothing_scheduled(connect, turns) -> None:
+@pytest.mark.parametrize("turns", range(5))
+@pytest.mark.parametrize(
+    "application", [yielding, writing_and_yielding, yielding_too_much]
+)
+def test_a_lost_connection_leaves_nothing_scheduled(
+    application, turns, connect
+) -> None:
     """Not even for the next turn; on HTTP/2, Twisted itself does."""
-    client = connect(giving(Blocks(*BLOCKS), LENGTH))
+    client = connect(application)
     client.get()
     client.turn(turns)
 
@@ -334,6 +341,18 @@ def test_an_interim_status_has_no_body_and_no_sequel() -> None:
     assert served.closed
 
 
+def test_an_interim_status_has_its_fields() -> None:
+    """Those of the application, its cookies as well, and that nothing follows."""
+
+    def application(environ, start_response):
+        start_response("103 Early Hints", [("Set-Cookie", "a=1"), ("X", "1")])
+        return []
+
+    head = head_of(application)
+
+    assert {b"Set-Cookie: a=1", b"X: 1", b"Connection: close"} < set(head)
+
+
 def test_a_body_that_is_too_long_closes_the_connection(logged: Logged) -> None:
     """What an application gives beyond its Content-Length is cut."""
     served = serve(giving([b"abcdef"], ("Content-Length", "3")))
@@ -346,6 +365,7 @@ def test_a_body_that_is_too_long_closes_the_connection(logged: Logged) -> None:
 
 
 OLD = GET.replace(b"HTTP/1.1", b"HTTP/1.0")
+OLD_HEAD = OLD.replace(b"GET", b"HEAD")
 
 
 @pytest.mark.parametrize(
@@ -355,20 +375,26 @@ OLD = GET.replace(b"HTTP/1.1", b"HTTP/1.0")
         pytest.param(GET, [LENGTH], False, id="with a length: bytes are missing"),
         pytest.param(OLD, [LENGTH], False, id="HTTP/1.0 with a length: the same"),
         pytest.param(OLD, [], True, id="HTTP/1.0: nothing but a reset can tell"),
+        pytest.param(OLD_HEAD, [], False, id="HTTP/1.0, HEAD: there is no body"),
     ],
 )
 def test_an_error_after_the_head_cuts_the_connection(
     request_, headers, aborted, logged: Logged
 ) -> None:
     """So that no client takes what it has got for all of it."""
-    served = serve(giving(Blocks(b"block", Boom()), *headers), request_)
 
+    def application(environ, start_response):
+        yield b""
+        start_response("200 OK", headers)(b"block")
+        raise Boom
+
+    served = serve(application, request_)
     response = served.read()
 
     assert served.closed
     assert served.transport.aborted is aborted
     assert not response.endswith(b"0\r\n\r\n")
-    logged.flush(Boom)
+    assert len(logged.flush(Boom)) == 1
 
 
 def test_an_error_before_the_head_goes_on(logged: Logged) -> None:

@@ -394,8 +394,10 @@ def test_exc_info_is_raised_again_after_the_head(logged: Logged) -> None:
         yield b"block"
         try:
             fail_deep_inside()
-        except Boom:
-            start_response("503 Later", [], sys.exc_info())
+        except Boom as error:
+            failed = sys.exc_info()
+            error.__traceback__ = None  # The one in exc_info counts.
+            start_response("503 Later", [], failed)
         yield b"never"
 
     served = serve(application)
@@ -1100,7 +1102,7 @@ def test_an_error_after_the_head(
 
 
 def test_an_error_after_the_error_page(logged: Logged) -> None:
-    """The second error is logged, and the client has its one page."""
+    """The second error is logged, and the client has the page of the first."""
 
     class FailsTwice:
         def __iter__(self):
@@ -1112,7 +1114,7 @@ def test_an_error_after_the_error_page(logged: Logged) -> None:
     def application(environ, start_response):
         return FailsTwice()
 
-    served = serve(application)
+    served = serve(application, debug=True)
     response = served.read()
 
     assert [failure.getErrorMessage() for failure in logged.flush(Boom)] == [
@@ -1120,6 +1122,8 @@ def test_an_error_after_the_error_page(logged: Logged) -> None:
         "in close",
     ]
     assert response.count(b"HTTP/1.1 500 Internal Server Error") == 1
+    assert b"Boom: in the body" in response
+    assert b"Boom: in close" not in response
     assert not served.closed
 
 
