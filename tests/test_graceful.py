@@ -395,7 +395,7 @@ class Streams(HTTP2Client):
         return drained
 
 
-@pytest.mark.parametrize("turns", range(7))
+@pytest.mark.parametrize("turns", range(12))
 @pytest.mark.parametrize("limit", [1, 65536], ids=["full", "room"])
 def test_streams_in_flight(limit: int, turns: int) -> None:
     """Streams are sent to their end, and the client is told that it is the end."""
@@ -416,7 +416,7 @@ def test_streams_in_flight(limit: int, turns: int) -> None:
     assert client.clock.getDelayedCalls() == []
 
 
-@pytest.mark.parametrize("reads", range(2))
+@pytest.mark.parametrize("reads", range(3))
 def test_stream_that_is_not_read(reads: int) -> None:
     """As long as any of it waits for the client to read, its end as well, all wait."""
     client = Streams(greeting, limit=1)

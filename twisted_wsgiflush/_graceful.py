@@ -99,7 +99,9 @@ class GracefulSite(Site):
         idle: Deferred[None] = Deferred()
         self._idle = idle
         for request in self._in_flight:
-            close_afterwards(request)
+            # One of HTTP/2 may be finished, and its end not sent yet.
+            if not request.finished:
+                close_afterwards(request)
         self._tell_if_idle()
         return idle
 
