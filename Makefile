@@ -5,7 +5,8 @@ PYTHON ?= python3
 VENV ?= .venv
 PORT ?= 8080
 ARGS ?=
-PYTEST ?= pytest
+# A file of tests to each processor.
+PYTEST ?= pytest --numprocesses auto --dist loadfile
 
 RUN := $(VENV)/bin/python -m
 # The stamps carry a mark of the directory: a checkout that was copied or moved
@@ -52,7 +53,7 @@ types: $(DEV)
 
 coverage: $(DEV)
 	$(RUN) coverage erase
-	$(MAKE) --no-print-directory test PYTEST='coverage run -m pytest'
+	$(MAKE) --no-print-directory test PYTEST='coverage run -m $(PYTEST)'
 	$(RUN) coverage combine --quiet
 	$(RUN) coverage report
 
