@@ -9,6 +9,7 @@ import re
 import shlex
 import subprocess
 import sys
+import urllib.request
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
@@ -134,6 +135,14 @@ async def test_wsgi2() -> None:
     refused = await turns(serve(application))
     assert [re.findall(rb"\r\n(\d)\n\r\n", b) for b in blocks] == [[b"2"], [b"1"], []]
     assert refused.startswith(b"HTTP/1.1 400 ")
+
+
+def test_wsgi2_on_the_command_line() -> None:
+    """Its option serves the example as it is."""
+    with serving("--wsgi2", "examples/wsgi2.py", cwd=CHECKOUT) as server:
+        url = f"http://127.0.0.1:{server.port}/?1"
+        with urllib.request.urlopen(url, timeout=20) as response:
+            assert response.read() == b"1\n"
 
 
 def test_flask_late() -> None:

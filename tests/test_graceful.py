@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -550,6 +551,19 @@ def test_access_log_on_standard_output(capfd) -> None:
     serve_and_log("-")
 
     assert LINE.fullmatch(capfd.readouterr().out)
+
+
+def test_access_log_on_a_full_disk(logged) -> None:
+    """The response is none the worse for it, and the log says why."""
+    clients = Clients(greeting, access_log="/dev/full")
+    clients.connections.doStart()
+    response = clients.connect(LOGGED).read()
+    clients.connections.doStop()
+
+    assert response.startswith(b"HTTP/1.1 200 OK")
+    # At the line, and when it is closed.
+    errors = [event["error"].errno for event in logged.take("error")]
+    assert errors == [errno.ENOSPC, errno.ENOSPC]
 
 
 def test_no_access_log(capfd, logged) -> None:

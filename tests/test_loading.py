@@ -495,3 +495,11 @@ def frames_of(traceback: str) -> list[tuple[str, int]]:
             r'^  File "(.+)", line ([0-9]+)', traceback, re.MULTILINE
         )
     ]
+
+
+def test_an_interrupted_import(write) -> None:
+    """Who is tired of waiting for it sees no complaint about the application."""
+    write("slow.py", "raise KeyboardInterrupt")
+
+    with pytest.raises(KeyboardInterrupt):
+        load_application("slow", ".", factory=False)

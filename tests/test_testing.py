@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from typing import Any
 
 import pytest
@@ -379,3 +380,16 @@ def test_a_connection_is_closed_when_the_client_leaves() -> None:
     served.leave()
 
     assert served.closed
+
+
+def test_a_clock_forgets_all_descriptors() -> None:
+    """As a reactor does; it says which they were."""
+    clock = Turns()
+    reader: Any = socket.socket()
+    writer: Any = socket.socket()
+    with reader, writer:
+        clock.addReader(reader)
+        clock.addWriter(writer)
+
+        assert clock.removeAll() == [reader, writer]
+        assert [*clock.getReaders(), *clock.getWriters()] == []

@@ -26,6 +26,8 @@ from zope.interface import implementer
 from ._http2sink import REFUSED_STREAM, reset
 from ._stock import close_afterwards
 
+CANNOT_LOG = "Cannot write the access log: {error}"
+
 
 class GracefulRequest(Request):
     """A request that its site knows of, from the first line to the last byte."""
@@ -122,7 +124,15 @@ class GracefulSite(Site):
             super().log(request)
         except OSError as error:
             # Such as a full disk; the response is none the worse for it.
-            self._log.error("Cannot write the access log: {error}", error=error)
+            self._log.error(CANNOT_LOG, error=error)
+
+    def stopFactory(self) -> None:
+        """Close the access log."""
+        try:
+            super().stopFactory()
+        except OSError as error:  # It is closed, though not all is in it.
+            self._log.error(CANNOT_LOG, error=error)
+            super().stopFactory()
 
     def _openLogFile(self, path: str | bytes) -> TextIO:
         if self._access_log == "-":
