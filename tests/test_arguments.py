@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from twisted_wsgiflush._arguments import (
+    LONGEST,
     descriptor_number,
     seconds_of,
     seconds_of_milliseconds,
@@ -31,6 +32,14 @@ class Pipe:
 def test_a_suspension_is_timed_in_whole_milliseconds(milliseconds, seconds) -> None:
     """None is for ever, and 0 for the next turn."""
     assert seconds_of_milliseconds(milliseconds) == seconds
+
+
+@pytest.mark.parametrize("too_long", [10**11, 10**400], ids=["10**11", "10**400"])
+def test_a_timeout_is_not_longer_than_the_longest(too_long) -> None:
+    """For a reactor counts in floats, and there are larger numbers than those."""
+    assert seconds_of_milliseconds(too_long * 1000) == LONGEST
+    assert seconds_of(too_long) == LONGEST
+    assert seconds_of(1e300) == LONGEST
 
 
 @pytest.mark.parametrize(

@@ -409,6 +409,51 @@ def test_a_descriptor_may_be_closed_while_it_is_waited_for(pair: Pair) -> None:
     assert open_descriptors() == before - 1
 
 
+def close_duplicate(pair: Pair) -> None:
+    """Close the descriptor by which the left one is watched."""
+    inode = os.fstat(pair.left.fileno()).st_ino
+    for number in range(3, 1000):
+        with suppress(OSError):
+            if number != pair.left.fileno() and os.fstat(number).st_ino == inode:
+                os.close(number)
+
+
+@pytest.mark.parametrize("key", [READABLE, WRITABLE])
+def test_an_application_that_closes_what_is_not_its_own_goes_on(
+    pair: Pair, key: str
+) -> None:
+    """The error is seen in the reactor, and not by a client that waits for ever."""
+    pair.fill()
+    application = Waiting(key, pair.left, 1)
+    served = serve(application)
+    served.turn()
+    close_duplicate(pair)
+
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        served.clock.turn(1)
+    served.turn()
+
+    assert application.went_on
+    assert application.timed_out is False
+
+
+@pytest.mark.parametrize("key", [READABLE, WRITABLE])
+def test_an_application_that_closes_what_is_not_its_own_is_closed(
+    pair: Pair, key: str, logged: Logged
+) -> None:
+    """When its client leaves, as any other; the error is logged."""
+    pair.fill()
+    application = Waiting(key, pair.left)
+    served = serve(application)
+    served.turn()
+    close_duplicate(pair)
+
+    served.leave()
+
+    assert application.left
+    assert len(logged.flush(OSError)) == 1
+
+
 @pytest.mark.parametrize("key", [READABLE, WRITABLE])
 @pytest.mark.parametrize("turns", [0, 1, 5])
 def test_a_client_that_leaves_ends_the_wait(pair: Pair, key, turns) -> None:

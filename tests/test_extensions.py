@@ -123,9 +123,12 @@ def left(application: WSGIApplication) -> Served:
 
 
 @pytest.mark.parametrize("ended", [finished, left])
-@pytest.mark.parametrize("key", [SUSPEND, PAUSE_OUTPUT])
-def test_suspending_when_it_is_over_does_nothing(ended, key: str) -> None:
-    """It returns a callable, as ever, which returns False."""
+@pytest.mark.parametrize(
+    ("key", "arguments"),
+    [(SUSPEND, ()), (PAUSE_OUTPUT, ()), (SUSPEND, (-1,)), (SUSPEND, ("no number",))],
+)
+def test_suspending_when_it_is_over_does_nothing(ended, key, arguments) -> None:
+    """It returns a callable, as ever, which returns False; whatever the arguments."""
     kept: Environ = {}
 
     def application(environ, start_response):
@@ -134,8 +137,8 @@ def test_suspending_when_it_is_over_does_nothing(ended, key: str) -> None:
         return [b"one", b"two"]
 
     served = ended(application)
-    resume = kept[key]()
-    again = kept[key]()
+    resume = kept[key](*arguments)
+    again = kept[key](*arguments)
 
     assert resume() is False
     assert again() is False
@@ -145,7 +148,14 @@ def test_suspending_when_it_is_over_does_nothing(ended, key: str) -> None:
 @pytest.mark.parametrize("ended", [finished, left])
 @pytest.mark.parametrize(
     ("key", "arguments"),
-    [(FLUSH, ()), (READABLE, (0, 1)), (WRITABLE, (0, 1)), (READABLE, (10**6,))],
+    [
+        (FLUSH, ()),
+        (READABLE, (0, 1)),
+        (WRITABLE, (0, 1)),
+        (READABLE, (10**6,)),
+        (READABLE, (-1, "no number")),
+        (WRITABLE, (None,)),
+    ],
 )
 def test_other_extensions_do_nothing_when_it_is_over(ended, key, arguments) -> None:
     """They return an empty block: an application never fails for a client that left."""
@@ -162,6 +172,65 @@ def test_other_extensions_do_nothing_when_it_is_over(ended, key, arguments) -> N
     assert kept[key](*arguments) == b""
     assert open_descriptors() == before
     assert served.drain() == b""
+    assert leaves_something(served) == []
+
+
+class ResumesInClose:
+    """
+    Resumes in ``close()``, when there is nothing to go on with any more.
+
+    :param blocks: before the end.
+    """
+
+    def __init__(self, blocks: list[bytes]) -> None:
+        self.environ: Environ = {}
+        self.resumed: list[bool] = []
+        self.statuses: list[bool] = []
+        self._blocks = iter(blocks)
+
+    def __call__(self, environ, start_response):
+        self.environ = environ
+        start_response("200 OK", [])
+        environ[SUSPEND]()()
+        self._note_status()
+        return self
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield b""
+        self.resume = self.environ[SUSPEND](0)
+        yield b""
+        self._note_status()
+        self.resume = self.environ[SUSPEND]()
+        yield from self._blocks
+
+    def close(self) -> None:
+        self.resumed.append(self.resume())
+        self.resumed.append(self.environ[SUSPEND]()())
+        self._note_status()
+
+    def _note_status(self) -> None:
+        self.statuses.append(bool(self.environ[STATUS]))
+
+
+@pytest.mark.parametrize(
+    ("leaves", "blocks"),
+    [(True, [b""]), (True, [b"block"] * 20), (False, []), (False, [b"block"])],
+    ids=["left, suspended", "left, to be suspended", "no block", "a block"],
+)
+def test_there_is_nothing_to_resume_in_close(leaves, blocks) -> None:
+    """
+    Neither what is due or in force then, nor what is asked for in there; and the
+    status is that of the last suspension that ended.
+    """
+    application = ResumesInClose(blocks)
+
+    served = serve(application)
+    served.read(10)
+    if leaves:
+        served.leave()
+
+    assert application.resumed == [False, False]
+    assert application.statuses == [True, False, False]
     assert leaves_something(served) == []
 
 
@@ -1061,6 +1130,25 @@ def test_a_timeout_that_is_none_is_an_error(timeout, error) -> None:
         yield b"went on"
 
     assert body_of(serve(application).read()) == chunks(b"went on") + LAST_CHUNK
+
+
+@pytest.mark.parametrize(
+    ("key", "timeout"),
+    [(SUSPEND, 10**16), (SUSPEND, 10**400), (READABLE, 1e300), (READABLE, 10**400)],
+    ids=["10**16 ms", "10**400 ms", "1e300 s", "10**400 s"],
+)
+def test_a_timeout_may_be_longer_than_anyone_waits(key, timeout, pair: Pair) -> None:
+    """It is no error, and waits for as long as there is time."""
+    arguments = (pair.left, timeout) if key == READABLE else (timeout,)
+    application = Waiting(key, *arguments)
+
+    served = serve(application)
+    served.turn()
+    served.clock.turn(100 * A_YEAR)
+    served.turn()
+
+    assert not application.went_on
+    assert leaves_something(served) == []
 
 
 def test_a_timeout_has_a_name() -> None:

@@ -107,3 +107,17 @@ def test_holding_again_when_all_are_lifted() -> None:
 
     assert pauses
     assert len(again) == 1
+
+
+def test_nobody_is_told_after_the_end() -> None:
+    """Reasons that are still held may be lifted, and are true until then."""
+    lifted: list[str] = []
+    pauses = Pauses(lambda: lifted.append("all"))
+    pause = pauses.hold("a block is on its way")
+
+    pauses.end()
+
+    assert pauses
+    pause.lift()
+    assert not pauses
+    assert lifted == []

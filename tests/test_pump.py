@@ -9,11 +9,12 @@ import weakref
 from collections.abc import Iterator
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 import pytest
 from twisted.internet.interfaces import IPushProducer
 from twisted.web.resource import Resource
-from twisted.web.server import NOT_DONE_YET, Site
+from twisted.web.server import NOT_DONE_YET, Request, Site
 from zope.interface.verify import verifyObject
 
 from twisted_wsgiflush import WSGIResource
@@ -1069,3 +1070,129 @@ def test_a_producer_that_is_told_to_stop_closes() -> None:
     served.turn(3)
 
     assert blocks.asked == ["iter", "close"]
+
+
+# --- what is left of a request
+
+
+class Asked(Resource):
+    """Hands its requests on to a resource, and knows which of them still exist."""
+
+    isLeaf = True
+
+    def __init__(self, resource: WSGIResource) -> None:
+        super().__init__()
+        self.alive: WeakSet[Request] = WeakSet()
+        self._resource = resource
+
+    def render(self, request):
+        self.alive.add(request)
+        return self._resource.render(request)
+
+
+class Mark:
+    """Is put into an environ, which cannot be referred to weakly."""
+
+
+@pytest.fixture
+def no_collection() -> Iterator[None]:
+    """Only what nobody refers to is freed."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+def suspends(environ, start_response):
+    start_response("200 OK", [])
+    yield b"one"
+    environ["x-wsgiorg.suspend"](0)
+    yield b""
+    yield b"two"
+
+
+def is_suspended(environ, start_response):
+    environ["x-wsgiorg.suspend"]()
+    yield b""
+
+
+def flushes(environ, start_response):
+    start_response("200 OK", [])(b"written")
+    environ["x-wsgiorg.flush"]()
+    return []
+
+
+def fails(environ, start_response):
+    raise Boom
+
+
+def fails_late(environ, start_response):
+    start_response("200 OK", [])
+    yield b"one"
+    raise Boom
+
+
+def raises_another_response(environ, start_response):
+    start_response("200 OK", [])
+    yield b""
+    raise environ["wsgi.response_error"]("404 Not Found")
+
+
+def left_behind(application: WSGIApplication) -> tuple[Served, list[WeakSet[Any]]]:
+    """Serve an application to a client that stays; what there is of it afterwards."""
+    marks: WeakSet[Mark] = WeakSet()
+
+    def marking(environ, start_response):
+        environ["a mark"] = mark = Mark()
+        marks.add(mark)
+        return application(environ, start_response)
+
+    clock = Turns()
+    asked = Asked(WSGIResource(clock, marking))
+    protocol = Site(asked, reactor=clock).buildProtocol(None)
+    transport = BoundedTransport(protocol, 65536)
+    protocol.makeConnection(transport)
+    served = Served(clock, transport)
+    served.send(GET)
+    served.read()
+    return served, [marks, asked.alive]
+
+
+@pytest.mark.parametrize(
+    "application",
+    [giving([b"a"]), giving(iter([b"a"])), suspends, flushes, raises_another_response],
+    ids=["a list", "an iterator", "suspends", "flushes", "raises another response"],
+)
+def test_nothing_is_left_of_a_request_but_its_connection(
+    application, no_collection
+) -> None:
+    """A cycle of references would keep its body, too, until the next collection."""
+    served, left = left_behind(application)
+
+    assert not served.transport.disconnecting
+    assert [len(each) for each in left] == [0, 0]
+
+
+@pytest.mark.parametrize("application", [fails, fails_late])
+def test_nothing_is_left_of_an_error_but_its_log_event(
+    application, no_collection, logged: Logged
+) -> None:
+    """Whoever logs it decides how long it is kept."""
+    served, left = left_behind(application)
+    del served.transport.protocol  # As a real transport does.
+    del served
+    for failure in logged.flush(Boom):
+        failure.value.__traceback__ = failure.tb = None
+
+    assert [len(each) for each in left] == [0, 0]
+
+
+@pytest.mark.parametrize("application", [is_suspended, giving(iter([b"a"] * 100))])
+def test_nothing_is_left_when_the_client_has_left(application, no_collection) -> None:
+    """Not in what Twisted keeps of the request either."""
+    served, left = left_behind(application)
+    served.leave()
+    del served.transport.protocol  # As a real transport does.
+    del served
+
+    assert [len(each) for each in left] == [0, 0]

@@ -254,7 +254,7 @@ def test_over(state: State) -> None:
     assert response.over is (state in (State.FINISHED, State.ABORTED))
 
 
-COMPLETE = [
+HAS_ENOUGH = [
     (False, "200 OK", []),
     (False, "204 No Content", [State.HEADERS_SENT]),
     (False, "304 Not Modified", [State.HEADERS_SENT]),
@@ -262,8 +262,8 @@ COMPLETE = [
 ]
 
 
-@pytest.mark.parametrize(("head_only", "status", "complete_in"), COMPLETE)
-def test_complete(head_only: bool, status: str, complete_in: list[State]) -> None:
+@pytest.mark.parametrize(("head_only", "status", "enough_in"), HAS_ENOUGH)
+def test_has_enough(head_only: bool, status: str, enough_in: list[State]) -> None:
     """No block is wanted once the head of a response without a body is sent."""
     response = Response(Wire(head_only=head_only), "GET /")
     states = []
@@ -273,10 +273,10 @@ def test_complete(head_only: bool, status: str, complete_in: list[State]) -> Non
         response.end,
     ):
         event()
-        if response.complete:
+        if response.has_enough:
             states.append(response.state)
 
-    assert states == complete_in
+    assert states == enough_in
 
 
 # start_response

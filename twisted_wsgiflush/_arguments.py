@@ -7,6 +7,10 @@ from __future__ import annotations
 from math import inf
 from typing import Protocol
 
+# Seconds that a timeout has at most, some 300 years.  A reactor counts in floats,
+# which an int may be too large for.
+LONGEST = 10**10
+
 
 class HasFileno(Protocol):
     """What has a descriptor."""
@@ -19,7 +23,7 @@ def seconds_of_milliseconds(timeout: object) -> float | None:
     """
     A timeout of ``suspend``, in seconds; None for none.
 
-    :param timeout: whole milliseconds or None.
+    :param timeout: whole milliseconds or None; more than the longest is the longest.
     :raises TypeError: for another type.
     :raises ValueError: for a negative number.
     """
@@ -32,14 +36,14 @@ def seconds_of_milliseconds(timeout: object) -> float | None:
         )
     if timeout < 0:
         raise ValueError(f"timeout must not be negative: {timeout!r} ms")
-    return timeout / 1000
+    return min(timeout, LONGEST * 1000) / 1000
 
 
 def seconds_of(timeout: object) -> float | None:
     """
     A timeout of ``fdevent``, checked; None for none.
 
-    :param timeout: seconds or None.
+    :param timeout: seconds or None; more than the longest is the longest.
     :raises TypeError: for another type.
     :raises ValueError: for one that is negative or not finite.
     """
@@ -52,7 +56,7 @@ def seconds_of(timeout: object) -> float | None:
         )
     if not 0 <= timeout < inf:
         raise ValueError(f"timeout must be finite and not negative: {timeout!r} s")
-    return timeout
+    return min(timeout, LONGEST)
 
 
 def descriptor_number(fd: int | HasFileno) -> int:

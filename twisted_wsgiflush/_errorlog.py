@@ -16,15 +16,15 @@ class ErrorLog:
     Text is kept until a line is complete, so that one ``print`` is one event; what
     is incomplete at the end of the request is logged then.
 
-    :param request: the request's method and path, to tell whose text it is.
+    :param request_name: its method and target, to tell whose text it is.
     """
 
-    __slots__ = ("_request", "_text")
+    __slots__ = ("_request_name", "_text")
 
     _log = Logger()
 
-    def __init__(self, request: str) -> None:
-        self._request = request
+    def __init__(self, request_name: str) -> None:
+        self._request_name = request_name
         self._text = ""
 
     def write(self, text: str) -> None:
@@ -52,7 +52,7 @@ class ErrorLog:
             # The last three are what Twisted's own resource gives its observers.
             self._log.error(
                 "{request}: {text}",
-                request=self._request,
+                request=self._request_name,
                 text=text.rstrip("\n"),
                 system="wsgi",
                 isError=True,

@@ -3,8 +3,8 @@ What an application finds in environ beyond PEP 3333: flush, suspend, fdevent.
 
 There is one primitive, a suspension: due from the call on, in force from the next
 empty block on, and over when it is resumed.  Everything else is built on it, and
-while it is in force the pump holds a pause for it.  The contract of each key is in
-``docs/extensions.md``.
+while it is in force a pause is held for it.  This knows no container: ``portable``
+offers the same on any server.  The contract of each key is in ``docs/extensions.md``.
 """
 
 from __future__ import annotations
@@ -13,8 +13,6 @@ import threading
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from twisted.internet.interfaces import IDelayedCall
-
 from ._arguments import (
     HasFileno,
     descriptor_number,
@@ -22,115 +20,38 @@ from ._arguments import (
     seconds_of_milliseconds,
 )
 from ._descriptors import Readable, Writable
-from ._head import Head, checked_head
-from ._pauses import Pause, Pauses
-from ._response import Response
-from ._types import Environ
+from ._pauses import Pauses
+from ._suspension import Suspension, Truth
+from ._types import Environ, Headers
 from .errors import AlreadySuspended, ResponseError
-from .validation import not_modified
+from .validation import Freshness, not_modified
 
 
-class Truth:
-    """A truth value that changes, as ``x-wsgiorg.suspend_status`` does."""
+class Response(Protocol):
+    """What the extensions ask of a response."""
 
-    __slots__ = ("value",)
+    @property
+    def over(self) -> bool:
+        """Whether there is nothing left to do."""
 
-    def __init__(self) -> None:
-        self.value = False
+    @property
+    def has_enough(self) -> bool:
+        """Whether the client has all it may get, so that no block is wanted."""
 
-    def __bool__(self) -> bool:
-        return self.value
-
-
-class Wait(Protocol):
-    """What resumes a suspension by itself while it is in force."""
-
-    def start(self, resume: Callable[[], object]) -> None:
-        """The suspension is in force: wait, then call ``resume``."""
-
-    def has_ended(self) -> bool:
-        """Whether ``resume`` would be called now, had the reactor looked before."""
-
-    def stop(self) -> None:
-        """It is over, or never came into force: give everything back."""
-
-
-class Suspension:
-    """
-    One suspension of an application, from the call that makes it due to its end.
-
-    :param timeout: seconds, from the empty block on; None for none.
-    :param status: is told how it ended.
-    :param true_when_resumed: or else when it timed out.
-    """
-
-    __slots__ = (
-        "_pause",
-        "_status",
-        "_timeout",
-        "_timer",
-        "_true_when_resumed",
-        "_wait",
-        "over",
-    )
-
-    def __init__(
-        self,
-        timeout: float | None,
-        status: Truth,
-        *,
-        true_when_resumed: bool,
-        wait: Wait | None = None,
-    ) -> None:
-        self.over = False
-        self._timeout = timeout
-        self._status = status
-        self._true_when_resumed = true_when_resumed
-        self._wait = wait
-        self._pause: Pause | None = None
-        self._timer: IDelayedCall | None = None
-
-    def take_effect(self, pauses: Pauses, reactor: Any) -> None:
-        """The empty block is here: hold the pump, unless it is resumed already."""
-        if self.over:
-            return
-        self._pause = pauses.hold("the application is suspended")
-        if self._timeout is not None:
-            self._timer = reactor.callLater(self._timeout, self._timed_out)
-        if self._wait is not None:
-            self._wait.start(self.resume)
-
-    def resume(self) -> bool:
+    def commit(self, fresh: Freshness | None = None) -> None:
         """
-        Let the application go on, in a later turn.
+        Send the status line and headers if they are not sent yet.
 
-        :returns: whether it was suspended, or about to be.
+        :param fresh: is asked for the headers of a 304 to send in place of them.
+        :raises StartResponseMissing: when there are none.
         """
-        return self._end(resumed=True)
-
-    def _timed_out(self) -> None:
-        self._timer = None
-        # A reactor looks at the time before it looks at descriptors, and may come
-        # late to both.
-        self._end(resumed=self._wait is not None and self._wait.has_ended())
-
-    def _end(self, *, resumed: bool) -> bool:
-        if self.over:
-            return False
-        self.over = True
-        self._status.value = resumed is self._true_when_resumed
-        if self._timer is not None:
-            self._timer.cancel()
-        if self._wait is not None:
-            self._wait.stop()
-        if self._pause is not None:
-            self._pause.lift()
-        return True
 
 
 class Extensions:
     """
     The extensions of one request.
+
+    Make them in the thread that runs the application.
 
     :param reactor: measures timeouts and watches descriptors.
     :param environ: of the request; the extensions are put there.
@@ -139,6 +60,7 @@ class Extensions:
 
     __slots__ = (
         "_due",
+        "_ended",
         "_environ",
         "_fdevent_timeout",
         "_in_force",
@@ -146,7 +68,6 @@ class Extensions:
         "_response",
         "_suspend_status",
         "_thread",
-        "_validation",
     )
 
     def __init__(
@@ -154,13 +75,15 @@ class Extensions:
     ) -> None:
         self._reactor = reactor
         self._response = response
-        self._environ = environ
-        self._validation = validation
+        # For validation.  It holds this, too, so it is let go of at the end: a cycle
+        # of references would keep a finished request until the next collection.
+        self._environ = environ if validation else None
         self._thread = threading.get_ident()
         self._suspend_status = Truth()
         self._fdevent_timeout = Truth()
         self._due: Suspension | None = None
         self._in_force: Suspension | None = None
+        self._ended = False
         environ["wsgi.asynchronous"] = True
         environ["wsgi.pause_output"] = self.pause_output
         environ["wsgi.response_error"] = ResponseError
@@ -184,10 +107,20 @@ class Extensions:
             self._in_force.take_effect(pauses, self._reactor)
 
     def end(self) -> None:
-        """The application's part is over: whatever is due or in force is not."""
-        for suspension in (self._due, self._in_force):
+        """
+        The application's part is over, but for ``close()``: whatever is due or in
+        force is not, and nothing will be.
+
+        :raises OSError: when it waited for a descriptor that was closed behind our
+            back; nothing is due or in force all the same.
+        """
+        self._ended = True
+        self._environ = None
+        suspensions = (self._due, self._in_force)
+        self._due = self._in_force = None
+        for suspension in suspensions:
             if suspension is not None:
-                suspension.resume()
+                suspension.abandon()
 
     def flush(self) -> bytes:
         """
@@ -201,8 +134,8 @@ class Extensions:
         :raises StartResponseMissing: before ``start_response``.
         """
         if not self._response.over:
-            self._response.commit(self._not_modified if self._validation else None)
-            if self._response.complete and self._in_force is not None:
+            self._response.commit(self._fresh)
+            if self._response.has_enough and self._in_force is not None:
                 # Called while suspended, as by a task: there is nothing to wait for.
                 self._in_force.resume()
         return b""
@@ -221,11 +154,10 @@ class Extensions:
         :raises ValueError: when it is negative.
         :raises AlreadySuspended: when the last suspension has not had its block.
         """
-        seconds = seconds_of_milliseconds(timeout)
-        if self._response.over:
+        if self._over:
             return _nothing_to_resume
         suspension = Suspension(
-            seconds,
+            seconds_of_milliseconds(timeout),
             self._suspend_status,
             true_when_resumed=True,
         )
@@ -281,7 +213,7 @@ class Extensions:
         timeout: float | None,
         kind: type[Readable] | type[Writable],
     ) -> bytes:
-        if self._response.over:
+        if self._over:
             return b""
         seconds = seconds_of(timeout)
         self._refuse_if_due()
@@ -306,12 +238,15 @@ class Extensions:
                 "yield that before it asks again"
             )
 
-    def _not_modified(self, head: Head) -> Head | None:
-        headers = [(n.decode("latin-1"), v.decode("latin-1")) for n, v in head.headers]
-        fresh = not_modified(str(head.code), headers, self._environ)
-        if fresh is None:
+    @property
+    def _over(self) -> bool:
+        # An application that is closed need not know that its response goes on.
+        return self._ended or self._response.over
+
+    def _fresh(self, status: str, headers: Headers) -> Headers | None:
+        if self._environ is None:
             return None
-        return checked_head("304 Not Modified", fresh)
+        return not_modified(status, headers, self._environ)
 
 
 def _nothing_to_resume() -> bool:

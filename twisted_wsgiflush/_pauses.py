@@ -51,9 +51,18 @@ class Pauses:
         self._held.append(pause)
         return pause
 
+    def end(self) -> None:
+        """Call nothing any more, whatever is lifted."""
+        # Who is called holds this, as a rule: it would be a cycle of references.
+        self._all_lifted = _nothing
+
     def _lift(self, pause: Pause) -> None:
         if pause not in self._held:
             raise AlreadyLifted(pause.reason)
         self._held.remove(pause)
         if not self._held:
             self._all_lifted()
+
+
+def _nothing() -> None:
+    """Nobody rests any more."""

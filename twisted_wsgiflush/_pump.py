@@ -29,6 +29,9 @@ from .errors import ResponseError, WrongType
 
 _T = TypeVar("_T")
 
+# Not the class's, or each event would hold the pump, and all that it holds.
+_log = Logger()
+
 # From how many seconds on the log names an application that kept the reactor.
 BLOCKING = 1.0
 
@@ -57,7 +60,7 @@ class Pump:
     :param reactor: takes every step but the first in a turn of its own, see F1 and
         F2 of the design.
     :param context: everything of the application's runs in it.
-    :param request: the request's method and path, for the log.
+    :param request_name: the request's method and target, for the log.
     :param debug: whether a client may see the traceback of an error.
     """
 
@@ -76,13 +79,11 @@ class Pump:
         "_iterator",
         "_named_in_log",
         "_reactor",
-        "_request",
+        "_request_name",
         "_response",
         "_turn",
         "pauses",
     )
-
-    _log = Logger()
 
     def __init__(
         self,
@@ -92,7 +93,7 @@ class Pump:
         consumer: Consumer,
         environ: Environ,
         extensions: Extensions,
-        request: str,
+        request_name: str,
         *,
         debug: bool,
     ) -> None:
@@ -106,7 +107,7 @@ class Pump:
         self._accept: str = environ.get("HTTP_ACCEPT", "")
         self._error_log: ErrorLog = environ["wsgi.errors"]
         self._extensions = extensions
-        self._request = request
+        self._request_name = request_name
         self._debug = debug
         self._app_iter: Iterable[bytes] = ()
         self._iterator: Iterator[bytes] = iter(())
@@ -158,7 +159,7 @@ class Pump:
         self._app_iter = app_iter
         if self._response.over:
             self._close()
-        elif self._response.complete:
+        elif self._response.has_enough:
             self._finish()
         elif (
             type(app_iter) in (list, tuple)
@@ -179,17 +180,17 @@ class Pump:
         self._turn = None
         if self.pauses:
             return
-        if self._response.complete:  # By a flush while it was suspended.
+        if self._response.has_enough:  # By a flush while it was suspended.
             self._finish()
             return
         block: Any = self._ask(next, self._iterator, _EXHAUSTED)
         if self._response.over:
             self._close()
-        elif block is _EXHAUSTED or self._response.complete:
+        elif block is _EXHAUSTED or self._response.has_enough:
             self._finish()
         else:
             self._send(self._checked(block))
-            if self._response.complete:
+            if self._response.has_enough:
                 self._finish()
             else:
                 self.schedule()
@@ -209,13 +210,14 @@ class Pump:
 
     def _close(self) -> None:
         """What PEP 3333 owes the iterable, once, on every way out."""
+        self._extensions.end()
         app_iter, self._app_iter, self._iterator = self._app_iter, (), iter(())
         try:
             close = getattr(app_iter, "close", None)
             if close is not None:
                 self._ask(close)
         finally:
-            self._extensions.end()
+            self.pauses.end()
             for cancel in self._begun[:]:
                 cancel()
             self._error_log.flush()
@@ -252,10 +254,10 @@ class Pump:
             took = self._reactor.seconds() - began
             if took >= BLOCKING and not self._named_in_log:
                 self._named_in_log = True
-                self._log.warn(
+                _log.warn(
                     "{request}: the application blocked the reactor, and everybody "
                     "else, for {seconds:.1f} s",
-                    request=self._request,
+                    request=self._request_name,
                     seconds=took,
                 )
 
@@ -270,8 +272,8 @@ class Pump:
         if isinstance(failure.value, ResponseError) and self._response.replaceable:
             self._guard(self._replace, failure.value)
             return
-        self._log.failure(
-            "{request}: application error", failure, request=self._request
+        _log.failure(
+            "{request}: application error", failure, request=self._request_name
         )
         shown = failure if self._debug else None
         try:

@@ -124,7 +124,11 @@ class RequestSink:
 
     def lost(self) -> None:
         """The connection is gone."""
-        self._attached = False
+        if self._attached:
+            self._attached = False
+            # Twisted leaves it there: pump, sink and request would be a cycle of
+            # references, kept with the request's body until the next collection.
+            self._request.producer = None
 
     def _detach(self) -> None:
         if self._attached:

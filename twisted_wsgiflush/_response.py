@@ -15,8 +15,12 @@ from twisted.web.http import NO_CONTENT, NOT_MODIFIED
 
 from ._head import Head, checked_head
 from ._states import REFUSALS, TRANSITIONS, Event, State
-from ._types import ExcInfo
+from ._types import ExcInfo, Headers
 from .errors import BodyTooShort, WrongType
+from .validation import Freshness
+
+# Not the class's, or each event would hold the response, and all that it holds.
+_log = Logger()
 
 
 class Sink(Protocol):
@@ -54,17 +58,22 @@ class Response:
     A response, from ``start_response`` to its end.
 
     :param sink: where it is written to.
-    :param request: the request's method and path, for the log.
+    :param request_name: the request's method and target, for the log.
     """
 
-    __slots__ = ("_cut_at_length", "_head", "_request", "_sink", "_unsent", "state")
+    __slots__ = (
+        "_cut_at_length",
+        "_head",
+        "_request_name",
+        "_sink",
+        "_unsent",
+        "state",
+    )
 
-    _log = Logger()
-
-    def __init__(self, sink: Sink, request: str) -> None:
+    def __init__(self, sink: Sink, request_name: str) -> None:
         self.state = State.WAITING
         self._sink = sink
-        self._request = request
+        self._request_name = request_name
         self._head: Head | None = None
         # Bytes of the body still to come, where Content-Length tells.
         self._unsent: int | None = None
@@ -81,7 +90,7 @@ class Response:
         return self.state is State.WAITING or self.state is State.HEADERS_SET
 
     @property
-    def complete(self) -> bool:
+    def has_enough(self) -> bool:
         """Whether the client has all it may get, so that no block is wanted."""
         return self.state is State.HEADERS_SENT and (
             self._cut_at_length or not self._has_body()
@@ -90,7 +99,7 @@ class Response:
     def start_response(
         self,
         status: str,
-        headers: list[tuple[str, str]],
+        headers: Headers,
         exc_info: ExcInfo | None = None,
     ) -> Callable[[bytes], None]:
         """
@@ -138,16 +147,18 @@ class Response:
             content_length=length, headers=[*head.headers, field]
         )
 
-    def commit(self, replace: Callable[[Head], Head | None] | None = None) -> None:
+    def commit(self, fresh: Freshness | None = None) -> None:
         """
         Send the status line and headers if they are not sent yet.
 
-        :param replace: may give another head to send in place of the application's.
+        :param fresh: is asked for the headers of a 304 to send in place of them.
         :raises StartResponseMissing: when there are none.
         """
-        if replace is not None and self.state is State.HEADERS_SET:
+        if fresh is not None and self.state is State.HEADERS_SET:
             assert self._head is not None
-            self._head = replace(self._head) or self._head
+            headers = fresh(str(self._head.code), _decoded(self._head.headers))
+            if headers is not None:
+                self._head = checked_head("304 Not Modified", headers)
         self.write(b"")
         self._push()
 
@@ -163,11 +174,9 @@ class Response:
         """
         first = self.state is State.HEADERS_SET
         self._upon(Event.BLOCK)
-        if self.state is State.ABORTED:
-            return
         if first:
             self._send_head()
-        if self.over or not self._has_body():  # Sending may tell that it is lost.
+        if self.over or not self._has_body():  # Lost before, or while sending.
             return
         if self._unsent is not None:
             if len(block) > self._unsent:
@@ -224,7 +233,7 @@ class Response:
             self.state = TRANSITIONS[self.state][event]
         except KeyError:
             raise REFUSALS[self.state](
-                f"{event.value}, but {self.state.value} ({self._request})"
+                f"{event.value}, but {self.state.value} ({self._request_name})"
             ) from None
 
     def _write_from_application(self, block: bytes) -> None:
@@ -280,9 +289,13 @@ class Response:
         if not self._cut_at_length:
             self._cut_at_length = True
             assert self._head is not None
-            self._log.error(
+            _log.error(
                 "{request}: the body is longer than its Content-Length of {length} "
                 "bytes and was cut there",
-                request=self._request,
+                request=self._request_name,
                 length=self._head.content_length,
             )
+
+
+def _decoded(headers: list[tuple[bytes, bytes]]) -> Headers:
+    return [(n.decode("latin-1"), v.decode("latin-1")) for n, v in headers]

@@ -14,6 +14,12 @@ Environ: TypeAlias = dict[str, Any]
 variables. This object must be a builtin Python dictionary (not a subclass)."
 """
 
+Headers: TypeAlias = list[tuple[str, str]]
+"""
+"The response_headers argument is a list of (header_name, header_value) tuples.  It
+must be a Python list".
+"""
+
 ExcInfo: TypeAlias = (
     tuple[type[BaseException], BaseException, TracebackType | None]
     | tuple[None, None, None]

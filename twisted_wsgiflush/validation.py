@@ -8,10 +8,15 @@ asked is the decision of who flushes.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import Any, TypeAlias
+
+from ._types import Headers
+
+Freshness: TypeAlias = Callable[[str, Headers], Headers | None]
+"""``not_modified`` for the client of one request."""
 
 # RFC 9110, 8.8.3.
 _ENTITY_TAG = re.compile(r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"')
@@ -44,8 +49,8 @@ _LEFT_OUT = frozenset(
 
 
 def not_modified(
-    status: str, headers: Iterable[tuple[str, str]], environ: Mapping[str, Any]
-) -> list[tuple[str, str]] | None:
+    status: str, headers: Headers, environ: Mapping[str, Any]
+) -> Headers | None:
     """
     The headers of the 304 to send in place of a response; None when the client needs
     the response.
