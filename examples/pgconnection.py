@@ -4,7 +4,16 @@ PostgreSQL by psycopg's non-blocking protocol and x-wsgiorg.fdevent, for postgre
 What takes time is a generator of empty blocks, to ``yield from``.
 """
 
-from psycopg import OperationalError, pq
+import select
+
+from psycopg import NotSupportedError, OperationalError, pq
+
+RESULTS = [
+    pq.ExecStatus.TUPLES_OK,
+    pq.ExecStatus.COMMAND_OK,
+    pq.ExecStatus.EMPTY_QUERY,
+    pq.ExecStatus.FATAL_ERROR,
+]
 
 
 class Connection:
@@ -19,6 +28,8 @@ class Connection:
             wait = "readable" if reading else "writable"
             yield environ[f"x-wsgiorg.fdevent.{wait}"](self.pg.socket)
         self.pg.nonblocking = 1
+        # Else PostgreSQL finishes the query of a client that has left.
+        yield from self.query(environ, b"SET client_connection_check_interval = 100")
 
     def query(self, environ, sql, *values):
         """The rows; every value in and out is bytes."""
@@ -26,18 +37,30 @@ class Connection:
             yield from self.connect(environ)
         self.pg.send_query_params(sql, values)
         while self.pg.flush():
-            yield environ["x-wsgiorg.fdevent.writable"](self.pg.socket)
+            # PostgreSQL may write before it reads on (libpq, "PQflush").
+            yield environ["x-wsgiorg.fdevent.writable"](self.pg.socket, 0.1)
+            self.pg.consume_input()
         results = []
         while not results or results[-1]:  # The last is None.
             while self.pg.is_busy():
                 yield environ["x-wsgiorg.fdevent.readable"](self.pg.socket)
                 self.pg.consume_input()
             results.append(self.pg.get_result())
+            if results[-1] and results[-1].status not in RESULTS:
+                # Of COPY there would be no end; the pool drops the connection.
+                raise NotSupportedError(pq.ExecStatus(results[-1].status).name)
         result = results[0]
         if result.status == pq.ExecStatus.FATAL_ERROR:
             raise OperationalError(result.get_error_message())
         rows, columns = range(result.ntuples), range(result.nfields)
         return [[result.get_value(row, column) for column in columns] for row in rows]
+
+    def has_ended(self):
+        """Whether PostgreSQL has said something unasked, which is mostly farewell."""
+        poll = select.poll()
+        if self.pg is not None:
+            poll.register(self.pg.socket, select.POLLIN)
+        return bool(poll.poll(0))
 
     def close(self):
         """What is not committed is rolled back, and nobody waits for that."""

@@ -25,6 +25,8 @@ class Pool:
             self.wake()
         query = partial(connection.query, environ)
         try:
+            if connection.has_ended():
+                connection.close()  # It connects again.
             yield from query(b"BEGIN")
             result = yield from work(query)
             yield from query(b"COMMIT")

@@ -20,6 +20,7 @@ from twisted_wsgiflush.errors import (
     ResponseOver,
     StartResponseMissing,
     TooDeep,
+    TooManyOpen,
     WrongType,
     WSGIFlushError,
 )
@@ -39,6 +40,7 @@ TREE: list[tuple[type[Exception], tuple[type[Exception], ...]]] = [
     (ResponseError, (WSGIFlushError,)),
     (CannotBlock, (WSGIFlushError,)),
     (TooDeep, (WSGIFlushError,)),
+    (TooManyOpen, (WSGIFlushError,)),
     (AlreadyLifted, (WSGIFlushError,)),
 ]
 

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import urllib.request
 from contextlib import ExitStack, closing
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +92,13 @@ def test_sleep_times_out() -> None:
     early = served.read()
     served.clock.advance(0.5)
     assert (early, b"500 ms are over\n" in served.read()) == (b"", True)
+
+
+@pytest.mark.parametrize("query", ["abc", "-1", "%35", "99999999", "1.5"])
+def test_sleep_wants_a_number(query: str) -> None:
+    """Whoever asks for something else is told so."""
+    served = serve(example("sleep").application, get(f"/?{query}"))
+    assert served.read().startswith(b"HTTP/1.1 400 ")
 
 
 def test_sleep_is_woken() -> None:
@@ -245,7 +253,37 @@ def test_command_output() -> None:
 
 
 def test_cgi() -> None:
-    """The same application is a CGI program."""
+    """The same application is a CGI program, served as its first lines say."""
+    words = (EXAMPLES / "cgi" / "sleep.cgi").read_text().split('"""')[1]
+    found = re.search(r"^twist (web .*)$", words, re.M)
+    assert found
+    path = os.pathsep.join([str(commandline.SCRIPTS), os.environ["PATH"]])
+    with subprocess.Popen(
+        [
+            str(commandline.SCRIPTS / "twist"),
+            *shlex.split(found[1]),
+            *commandline.LISTEN,
+        ],
+        cwd=CHECKOUT,
+        env={**commandline.environment(), "PATH": path},
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            assert process.stdout is not None
+            lines = map(re.compile(r"Site starting on (\d+)").search, process.stdout)
+            port = next(int(line[1]) for line in lines if line)
+            connection = HTTPConnection("127.0.0.1", port, timeout=20)
+            with closing(connection) as client:
+                client.request("GET", "/sleep.cgi?10")
+                response = client.getresponse()
+                assert (response.status, response.read()) == (200, b"10 ms are over\n")
+        finally:
+            process.kill()
+
+
+def test_cgi_by_another_server() -> None:
+    """One that gives empty variables where the other gives none."""
     ran = subprocess.run(
         [sys.executable, str(EXAMPLES / "cgi" / "sleep.cgi")],
         env={

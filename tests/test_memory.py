@@ -7,7 +7,7 @@ from contextvars import ContextVar, copy_context
 from typing import Any
 
 import pytest
-from twisted.internet.address import UNIXAddress
+from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionAborted, ConnectionDone
 from twisted.internet.interfaces import (
@@ -21,9 +21,10 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
-from twisted_wsgiflush._memory import FULL, connect
+from twisted_wsgiflush._memory import CLIENT, FULL, connect
 from twisted_wsgiflush.testing import Turns
 
+SERVER = IPv4Address("TCP", "127.0.0.1", 81)
 whose: ContextVar[str] = ContextVar("whose", default="nobody's")
 
 
@@ -67,7 +68,12 @@ class Connected:
         self.abort: Callable[[], None]
         self.closed: Deferred[None]
         self.abort, self.closed = connect(
-            self.clock, self.client, self.server, self.context, secure=secure
+            self.clock,
+            self.client,
+            self.server,
+            self.context,
+            secure=secure,
+            address=SERVER,
         )
 
     def turn(self, turns: int = 1) -> None:
@@ -88,9 +94,11 @@ def test_it_is_a_transport() -> None:
 
 
 def test_it_has_addresses() -> None:
-    """As those of a UNIX socket without a name."""
-    transport = Connected().server.transport
-    assert transport.getPeer() == transport.getHost() == UNIXAddress(None)
+    """The server's is the one given, as seen from either end."""
+    connected = Connected()
+    client, server = connected.client.transport, connected.server.transport
+    assert server.getHost() == client.getPeer() == SERVER
+    assert client.getHost() == server.getPeer() == CLIENT
 
 
 @pytest.mark.parametrize("secure", [False, True])

@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -203,6 +204,100 @@ def test_those_who_wait_may_leave_too(
         with waiting[4], waiting[4].makefile("rb") as response:
             assert response.read().endswith(b"committed")
         assert notes(database) == ["4"]
+
+
+def active(database: psycopg.Connection[Any]) -> list[str]:
+    """The queries that are running, but for this one."""
+    running = database.execute(
+        "SELECT query FROM pg_stat_activity "
+        "WHERE state = 'active' AND backend_type = 'client backend' "
+        "AND application_name <> 'test'"
+    )
+    return [row[0] for row in running]
+
+
+def test_a_client_that_leaves_ends_its_query(
+    database: psycopg.Connection[Any],
+) -> None:
+    """PostgreSQL does not sleep on for one that is not there, however many do that."""
+    with serving(TRANSACTIONS) as server:
+        for _ in range(5):
+            leaving = asking(server, "/sleeping")
+            until(lambda: "SELECT pg_sleep(60)" in active(database))
+            leaving.close()
+            until(lambda: active(database) == [])
+        assert server.get("/committed?kept") == b"committed"
+        assert connections(database) == 1
+
+
+def test_a_connection_that_has_ended_is_opened_anew(
+    database: psycopg.Connection[Any],
+) -> None:
+    """PostgreSQL may end one that is idle, and nobody sees an error."""
+    with serving(TRANSACTIONS) as server:
+        for note in ("1", "2"):
+            assert server.get(f"/committed?{note}") == b"committed"
+            database.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE backend_type = 'client backend' AND application_name <> 'test'"
+            )
+            until(lambda: connections(database) == 0)
+        assert notes(database) == ["1", "2"]
+
+
+def test_what_the_connection_cannot_do_is_an_error(
+    database: psycopg.Connection[Any],
+) -> None:
+    """COPY is refused, and the connection goes to nobody in that state."""
+    with serving(TRANSACTIONS) as server:
+        assert server.get("/copying") == b"NotSupportedError('COPY_OUT')"
+        assert server.get("/committed?kept") == b"committed"
+        assert connections(database) == 1
+
+
+class Stubborn:
+    """PostgreSQL that reads no more of a query before what it wrote is read."""
+
+    socket = 0
+    reads = False
+
+    def send_query_params(self, sql: bytes, values: Any) -> None:
+        """There is more of it than PostgreSQL reads."""
+
+    def flush(self) -> int:
+        return 0 if self.reads else 1
+
+    def consume_input(self) -> None:
+        self.reads = True
+
+    def is_busy(self) -> bool:
+        raise Sent
+
+
+class Sent(Exception):
+    """The whole query is sent."""
+
+
+def test_what_postgres_writes_meanwhile_is_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """While a query is sent, lest both wait for the other to read."""
+    monkeypatch.syspath_prepend(str(EXAMPLE.parent))
+    from pgconnection import Connection
+
+    connection: Any = Connection()
+    connection.pg = Stubborn()
+    waited: list[Any] = []
+
+    def writable(*wait: Any) -> bytes:
+        waited.append(wait)
+        return b""
+
+    environ = {"x-wsgiorg.fdevent.writable": writable}
+    steps = connection.query(environ, b"SELECT $1", b"x" * 1_000_000)
+    with pytest.raises(Sent):
+        list(islice(steps, 10))
+    assert waited == [(0, 0.1)]
 
 
 def test_an_error_rolls_back(postgres: str, database: psycopg.Connection[Any]) -> None:

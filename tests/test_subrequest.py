@@ -4,21 +4,31 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from pytest_twisted import ensureDeferred
 from treq.client import HTTPClient
+from twisted.cred.checkers import InMemoryUsernamePasswordDatabaseDontUse
+from twisted.cred.portal import IRealm, Portal
 from twisted.internet.defer import CancelledError, Deferred, gatherResults
+from twisted.internet.error import ConnectionRefusedError
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.task import deferLater
+from twisted.protocols.policies import WrappingFactory
 from twisted.python.failure import Failure
 from twisted.web.client import ResponseDone, ResponseFailed
+from twisted.web.error import SchemeNotSupported
+from twisted.web.guard import DigestCredentialFactory, HTTPAuthSessionWrapper
 from twisted.web.iweb import IAgent, IResponse
-from twisted.web.resource import Resource
+from twisted.web.resource import IResource, Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 from twisted.web.static import Data
+from twisted.web.twcgi import CGIScript
+from twisted.web.wsgi import WSGIResource as ThreadedResource
+from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from twisted_wsgiflush import WSGIResource
@@ -160,7 +170,9 @@ ASKED = {
     "HTTP_HOST": "inside:81",
     "SERVER_NAME": "inside",
     "SERVER_PROTOCOL": "HTTP/1.1",
-    "REMOTE_ADDR": "",
+    "SERVER_PORT": "81",
+    "REMOTE_ADDR": "127.0.0.1",
+    "REMOTE_PORT": "0",
 }
 
 
@@ -192,6 +204,169 @@ async def test_any_resource_may_be_asked() -> None:
     root.putChild(b"child", Data(b"static", "text/plain"))
     response = await HTTPClient(SubrequestAgent(root)).get("http://inside/child")
     assert await response.content() == b"static"
+
+
+@pytest.mark.parametrize("within", ["a site", "nothing"])
+@ensureDeferred
+async def test_forms_are_parsed(within: str) -> None:
+    """A resource finds the fields of a form, whether it was given a site or not."""
+
+    class Form(Resource):
+        isLeaf = True
+
+        def render_POST(self, request: Request) -> bytes:
+            return repr(request.args).encode()
+
+    site = Site(Form()) if within == "a site" else Form()
+    client = HTTPClient(SubrequestAgent(site))
+    response = await client.post("http://inside/", data={"field": "value"})
+    assert await response.content() == b"{b'field': [b'value']}"
+
+
+@implementer(IRealm)
+class Realm:
+    """Who is let in gets a text."""
+
+    def requestAvatar(self, avatarId: Any, mind: Any, *interfaces: Any) -> Any:
+        return IResource, Data(b"let in", "text/plain"), lambda: None
+
+
+class Addresses(Resource):
+    """The addresses of a request, by each of the calls for one."""
+
+    isLeaf = True
+
+    def render_GET(self, request: Request) -> bytes:
+        client: Any = request.getClientAddress()
+        return b" ".join(
+            [
+                request.prePathURL(),
+                str(request.URLPath()).encode(),
+                client.host.encode(),
+            ]
+        )
+
+
+def threaded(environ: Any, start_response: Any) -> Any:
+    start_response("200 OK", PLAIN)
+    return [f"{environ['REMOTE_ADDR']} {environ['SERVER_PORT']}".encode()]
+
+
+@pytest.mark.parametrize(
+    ("uri", "code", "body"),
+    [
+        ("http://inside/threaded", 200, b"127.0.0.1 80"),
+        ("https://inside/threaded", 200, b"127.0.0.1 443"),
+        ("http://inside/cgi", 200, b"127.0.0.1 80\n"),
+        ("http://inside/digest", 401, b"Unauthorized"),
+        (
+            "http://inside/addresses",
+            200,
+            b"http://inside/addresses http://inside/addresses 127.0.0.1",
+        ),
+        (
+            "https://inside:81/addresses",
+            200,
+            b"https://inside:81/addresses https://inside:81/addresses 127.0.0.1",
+        ),
+    ],
+)
+@ensureDeferred
+async def test_resources_of_twisted_find_addresses(
+    tmp_path: Path, uri: str, code: int, body: bytes
+) -> None:
+    """Those that ask for a host and a port get them."""
+    from twisted.internet import reactor
+
+    program = tmp_path / "program"
+    program.write_text(
+        '#!/bin/sh\necho "Content-Type: text/plain"; echo\n'
+        'echo "$REMOTE_ADDR $SERVER_PORT"\n'
+    )
+    program.chmod(0o700)
+    pool: Any = reactor
+    portal = Portal(Realm(), [InMemoryUsernamePasswordDatabaseDontUse()])
+    digest = DigestCredentialFactory(b"md5", b"realm")
+    root = Resource()
+    root.putChild(
+        b"threaded", ThreadedResource(reactor, pool.getThreadPool(), threaded)
+    )
+    root.putChild(b"cgi", CGIScript(str(program)))
+    root.putChild(b"digest", HTTPAuthSessionWrapper(portal, [digest]))
+    root.putChild(b"addresses", Addresses())
+    response = await HTTPClient(SubrequestAgent(root)).get(uri)
+    assert (response.code, await response.content()) == (code, body)
+
+
+@pytest.mark.parametrize(
+    "uri", [b"ftp://inside/", b"ws://inside/", b"/path", b"//inside/", b"http:///path"]
+)
+def test_other_uris_fail(uri: bytes) -> None:
+    """As with other agents, the Deferred fails, and nobody is asked."""
+    inside = Inside(Waiting(head=False))
+    with pytest.raises(SchemeNotSupported, match=uri.decode()):
+        inside.result(inside.get(uri))
+
+
+def test_a_site_that_takes_no_connection_refuses() -> None:
+    """As a server on the network that has enough."""
+
+    class Full(Site):
+        def buildProtocol(self, address: Any) -> Any:
+            return None
+
+    clock = Turns()
+    agent = SubrequestAgent(Full(Data(b"", "text/plain"), reactor=clock))
+    asked = agent.request(b"GET", HERE)
+    with pytest.raises(ConnectionRefusedError):
+        raise failure_of(asked)
+
+
+def failure_of(deferred: Deferred[Any]) -> BaseException:
+    """The exception that it has failed with by now."""
+    failures: list[Failure] = []
+    deferred.addErrback(failures.append)
+    return failures[0].value
+
+
+@pytest.mark.parametrize("site", [None, object(), hello, "site"])
+def test_what_is_no_site_is_refused(site: Any) -> None:
+    """At once, and a WSGI application with the hint at what it misses."""
+    with pytest.raises(TypeError, match=r"in a WSGIResource$"):
+        SubrequestAgent(site)
+
+
+def test_a_factory_without_a_reactor_is_refused() -> None:
+    """At once; and with one it works."""
+    clock = Turns()
+    wrapped = WrappingFactory(Site(WSGIResource(clock, hello), reactor=clock))
+    with pytest.raises(TypeError, match="has no reactor; pass one"):
+        SubrequestAgent(wrapped)
+    asked = SubrequestAgent(wrapped, reactor=clock).request(b"GET", HERE)
+    for _ in range(20):
+        clock.turn()
+    assert asked.called
+
+
+def test_a_resource_is_asked_on_the_reactor_given() -> None:
+    """The site that it gets has that one, too."""
+    clock = Turns()
+    agent = SubrequestAgent(WSGIResource(clock, hello), reactor=clock)
+    asked = agent.request(b"GET", HERE)
+    for _ in range(20):
+        clock.turn()
+    assert asked.called
+
+
+@pytest.mark.parametrize("bound", ["max_depth", "max_open"])
+@pytest.mark.parametrize(
+    ("value", "error"),
+    [("3", TypeError), (None, TypeError), (True, TypeError), (0, ValueError)],
+)
+def test_a_bound_is_a_positive_number(bound: str, value: Any, error: Any) -> None:
+    """Anything else is refused at once."""
+    with pytest.raises(error, match=bound):
+        Inside(hello, **{bound: value})
 
 
 def test_they_run_in_parallel() -> None:
@@ -435,6 +610,72 @@ def test_recursion_through_a_resource_has_a_bound() -> None:
         clock.turn()
     assert answered.called
     assert errors == ["TooDeep"]
+
+
+@pytest.mark.parametrize("where", ["timer", "thread"])
+@ensureDeferred
+async def test_recursion_from_outside_has_a_bound(where: str) -> None:
+    """Also when it asks where nobody knows for which request."""
+    from twisted.internet import reactor
+
+    threads: Any = reactor
+    errors: list[str] = []
+    asked = 0
+
+    class Recursive(Resource):
+        isLeaf = True
+
+        def render_GET(self, request: Request) -> int:
+            nonlocal asked
+            asked += 1
+            if where == "thread":
+                threads.callInThread(threads.callFromThread, self.ask, request)
+            else:
+                threads.callLater(0, self.ask, request)
+            return NOT_DONE_YET
+
+        def ask(self, request: Request) -> None:
+            def failed(failure: Failure) -> None:
+                errors.append(repr(failure.value))
+
+            answered = agent.request(b"GET", HERE).addErrback(failed)
+            answered.addCallback(lambda _: request.finish())
+
+    agent = SubrequestAgent(Recursive(), max_open=30)
+    response = await HTTPClient(agent).get("http://inside/")
+    await response.content()
+    assert errors == [
+        "TooManyOpen('GET http://inside/ would be open beside 30 others, of 30')"
+    ]
+    assert asked == 30
+
+
+def test_what_is_closed_nests_nothing() -> None:
+    """Whatever is called in its context later, as asyncio's reactor calls timers."""
+    contexts = [copy_context()]
+
+    def application(environ: Any, start_response: Any) -> Any:
+        contexts.append(copy_context())
+        return hello(environ, start_response)
+
+    inside = Inside(application, max_depth=3)
+    for _ in range(10):
+        client = HTTPClient(inside.agent)
+        asked = contexts[-1].run(client.get, "http://inside/")
+        assert inside.result(asked).code == 203
+        inside.turn()
+    assert len(contexts) == 11
+
+
+def test_what_is_closed_is_not_open() -> None:
+    """Those that are answered, cancelled or refused make room for others."""
+    inside = Inside(hello, max_open=1)
+    for _ in range(3):
+        assert inside.result(HTTPClient(inside.agent).get("http://inside/")).code == 203
+        inside.turn()
+        inside.get().addErrback(lambda failure: None).cancel()
+        inside.turn()
+        assert isinstance(failure_of(inside.get(b"ftp://inside")), SchemeNotSupported)
 
 
 @ensureDeferred

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from contextvars import Context, copy_context
 from typing import Any
 
-from twisted.internet.address import UNIXAddress
+from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionAborted, ConnectionDone
 from twisted.internet.interfaces import (
@@ -25,10 +25,18 @@ from zope.interface import implementer
 
 # From how many bytes on that wait to be read a writer is paused; as Twisted's sockets.
 FULL = 65536
+# The client's.  Much of what a site serves reads a host and a port from it.
+CLIENT = IPv4Address("TCP", "127.0.0.1", 0)
 
 
 def connect(
-    reactor: IReactorTime, client: Any, server: Any, context: Context, *, secure: bool
+    reactor: IReactorTime,
+    client: Any,
+    server: Any,
+    context: Context,
+    *,
+    secure: bool,
+    address: IPv4Address,
 ) -> tuple[Callable[[], None], Deferred[None]]:
     """
     Connect two protocols.
@@ -37,6 +45,7 @@ def connect(
     :param context: what the server does for the client runs in it; what the client
         does runs in that of the moment.
     :param secure: whether the server takes the connection for one with TLS.
+    :param address: the server's.
     :returns: a callable that drops the connection, and a Deferred that fires when
         the connection is closed.
     """
@@ -45,6 +54,7 @@ def connect(
     kind = SecureMemoryTransport if secure else MemoryTransport
     at_server = kind(reactor, server, context, Deferred())
     at_client.peer, at_server.peer = at_server, at_client
+    at_client.address, at_server.address = CLIENT, address
     server.makeConnection(at_server)
     client.makeConnection(at_client)
     return at_client.abortConnection, closed
@@ -61,6 +71,7 @@ class MemoryTransport:
     """
 
     peer: MemoryTransport
+    address: IPv4Address
     disconnecting = False
 
     def __init__(
@@ -110,13 +121,13 @@ class MemoryTransport:
             end._stop_turn()
         self._turn = self._reactor.callLater(0, self._abort)
 
-    def getPeer(self) -> UNIXAddress:
-        """An address without a name."""
-        return UNIXAddress(None)
+    def getPeer(self) -> IPv4Address:
+        """The address of the other end."""
+        return self.peer.address
 
-    def getHost(self) -> UNIXAddress:
-        """An address without a name."""
-        return UNIXAddress(None)
+    def getHost(self) -> IPv4Address:
+        """The address of this end."""
+        return self.address
 
     def registerProducer(self, producer: IProducer, streaming: bool) -> None:
         """
@@ -199,7 +210,7 @@ class MemoryTransport:
 
 
 @implementer(ISSLTransport)
-class SecureMemoryTransport(MemoryTransport):  # type: ignore[override]  # no TCP
+class SecureMemoryTransport(MemoryTransport):
     """One end of a connection that counts as one with TLS, over TCP, though it has
     nothing of either."""
 

@@ -86,5 +86,12 @@ class TooDeep(WSGIFlushError):
     """A subrequest was nested too deep; most likely an application asks itself."""
 
 
+class TooManyOpen(WSGIFlushError):
+    """
+    As many subrequests are open as may be; an application asks itself in a callback,
+    or ``max_open`` of the agent must be more.
+    """
+
+
 class AlreadyLifted(WSGIFlushError):
     """A pause was lifted twice; an error of this package, please report it."""

@@ -4,8 +4,9 @@ The application of sleep.py as a CGI program, where each request has a process.
 
 twist web --path examples/cgi
 
-http://127.0.0.1:8080/sleep.cgi?500 answers after 500 ms. Unchanged, it runs under
-gunicorn, waitress and so on: portable() provides what a server does not.
+http://127.0.0.1:8080/sleep.cgi?500 answers after 500 ms, when the python3 on
+the PATH finds twisted_wsgiflush. Unchanged, the application runs under gunicorn,
+waitress and so on: portable() provides what a server does not.
 """
 
 import sys

@@ -38,6 +38,21 @@ async def begun_by_coroutine(environ, start_response):
     await awaited(begun(environ, start_response))
 
 
+def sleeping(environ, start_response):
+    """Be in a query for a minute."""
+    yield from pool.transaction(environ, lambda query: query(b"SELECT pg_sleep(60)"))
+
+
+def copying(environ, start_response):
+    """Ask for what the connection cannot do, and excuse that."""
+    copy = b"COPY (SELECT 'much') TO STDOUT"
+    try:
+        yield from pool.transaction(environ, lambda query: query(copy))
+    except Exception as error:
+        start_response("200 OK", PLAIN)
+        yield repr(error).encode()
+
+
 def failing(environ, start_response):
     """Insert, then fail, and excuse that."""
 
