@@ -8,10 +8,11 @@ Issues").
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from io import SEEK_END
+from typing import Any, TypeAlias
 
-from twisted.internet.interfaces import IAddress
 from twisted.web.server import Request
 
 from ._errorlog import ErrorLog
@@ -20,6 +21,9 @@ from ._input import InputStream
 from ._stock import segments
 from ._types import Environ
 from ._version import VERSION
+
+# Of a request, by their names in canonical capitals.
+Fields: TypeAlias = Mapping[bytes, Sequence[bytes]]
 
 # The same for every request.
 _CONSTANT: Environ = {
@@ -35,7 +39,7 @@ _CONSTANT: Environ = {
 
 def request_name(request: Request) -> str:
     """The request's method and target, as the log calls it."""
-    return f"{_text(request.method)} {_text(request.uri)}"
+    return f"{request.method.decode('latin-1')} {request.uri.decode('latin-1')}"
 
 
 def environ_of(request: Request, name: str) -> Environ:
@@ -50,35 +54,36 @@ def environ_of(request: Request, name: str) -> Environ:
     size = request.content.seek(0, SEEK_END)
     request.content.seek(0)
     prepath, postpath = segments(request)
-    target = _text(request.uri)
-    local, remote = request.getHost(), request.getClientAddress()
+    target = request.uri.decode("latin-1")
+    remote = request.getClientAddress()
     scheme = "https" if request.isSecure() else "http"
-    return {
+    fields = dict(request.requestHeaders.getAllRawHeaders())
+    server_name, server_port = _server(request, fields, scheme)
+    environ = {
         **_CONSTANT,
-        "REQUEST_METHOD": _text(request.method),
+        "REQUEST_METHOD": request.method.decode("latin-1"),
         "SCRIPT_NAME": _path(prepath),
         "PATH_INFO": _path(postpath),
         "QUERY_STRING": target.partition("?")[2],
         "REQUEST_URI": target,
         "RAW_URI": target,
-        "CONTENT_TYPE": ",".join(_values(request, b"content-type")),
-        "CONTENT_LENGTH": _content_length(request, size),
-        "SERVER_NAME": _server_name(request, local),
-        "SERVER_PORT": _server_port(request, local, scheme),
-        "SERVER_PROTOCOL": _text(request.clientproto),
+        "CONTENT_TYPE": _value(fields.get(b"Content-Type", ())),
+        "CONTENT_LENGTH": _content_length(fields, size),
+        "SERVER_NAME": server_name,
+        "SERVER_PORT": server_port,
+        "SERVER_PROTOCOL": request.clientproto.decode("latin-1"),
         "REMOTE_ADDR": _text(getattr(remote, "host", "")),
         "REMOTE_PORT": str(getattr(remote, "port", "")),
-        **{
-            variable: ("; " if variable == "HTTP_COOKIE" else ",").join(
-                map(_text, values)
-            )
-            for field_name, values in request.requestHeaders.getAllRawHeaders()
-            if (variable := _variable(field_name)) is not None
-        },
         "wsgi.url_scheme": scheme,
         "wsgi.input": InputStream(request.content, size),
         "wsgi.errors": ErrorLog(name),
     }
+    for field_name, values in fields.items():
+        variable = _variable(field_name)
+        if variable is not None:
+            separator = b"; " if variable == "HTTP_COOKIE" else b","
+            environ[variable] = _value(values, separator)
+    return environ
 
 
 @lru_cache(maxsize=1024)
@@ -94,49 +99,47 @@ def _variable(field_name: bytes) -> str | None:
         b"proxy",  # Would pass for the environment variable HTTP_PROXY.
     ):
         return None
-    return "HTTP_" + _text(name).upper().replace("-", "_")
+    return "HTTP_" + name.decode("latin-1").upper().replace("-", "_")
 
 
 def _text(value: bytes | str) -> str:
+    # Some of Twisted's addresses have bytes, such as those of its HAProxy endpoint.
     return value.decode("latin-1") if isinstance(value, bytes) else value
 
 
-def _values(request: Request, field_name: bytes) -> list[str]:
-    values = request.requestHeaders.getRawHeaders(field_name) or ()
-    return [_text(value) for value in values]
+def _value(values: Sequence[bytes], separator: bytes = b",") -> str:
+    return separator.join(values).decode("latin-1")
 
 
 def _path(segments: list[bytes]) -> str:
-    return "/" + _text(b"/".join(segments)) if segments else ""
+    return "/" + b"/".join(segments).decode("latin-1") if segments else ""
 
 
-def _content_length(request: Request, size: int) -> str:
-    stated = _values(request, b"content-length")
+def _content_length(fields: Fields, size: int) -> str:
+    stated = fields.get(b"Content-Length")
     if stated:
-        return stated[0]
+        return stated[0].decode("latin-1")
     # A body without a stated length was chunked, or came by HTTP/2; it is complete
     # now, and applications that stop at CONTENT_LENGTH need one.
-    chunked = request.requestHeaders.hasHeader(b"transfer-encoding")
-    return str(size) if size or chunked else ""
+    return str(size) if size or b"Transfer-Encoding" in fields else ""
 
 
-def _server_name(request: Request, local: IAddress) -> str:
-    host = _host_and_port(request)[0]
+def _server(request: Request, fields: Fields, scheme: str) -> tuple[str, str]:
+    """SERVER_NAME and SERVER_PORT."""
+    local: Any = request.getHost()
+    host, port = _host_and_port(fields)
+    if hasattr(local, "port"):
+        port = str(local.port)
     if not host and hasattr(local, "host"):  # A UNIX socket has none.
         host = _text(request.getRequestHostname()) or local.host
     # RFC 3875, 4.1.14: an IPv6 address stands in brackets.
-    return f"[{host}]" if ":" in host and host[0] != "[" else host or "localhost"
+    name = f"[{host}]" if ":" in host and host[0] != "[" else host or "localhost"
+    return name, port or {"http": "80", "https": "443"}[scheme]
 
 
-def _server_port(request: Request, local: IAddress, scheme: str) -> str:
-    if hasattr(local, "port"):
-        return str(local.port)
-    return _host_and_port(request)[1] or {"http": "80", "https": "443"}[scheme]
-
-
-def _host_and_port(request: Request) -> tuple[str, str]:
+def _host_and_port(fields: Fields) -> tuple[str, str]:
     """The two parts of the Host header, which is valid."""
-    host = "".join(_values(request, b"host")[:1])
+    host = _value(fields.get(b"Host", ())[:1])
     end_of_address = host.find("]") + 1
     colon = host.find(":", end_of_address)
     return (host, "") if colon < 0 else (host[:colon], host[colon + 1 :])

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 from wsgiref.util import is_hop_by_hop
 
@@ -46,8 +47,8 @@ def checked_head(status: object, headers: object) -> Head:
     """
     if not isinstance(status, str):
         raise WrongType(f"status must be str, not {status!r} ({type(status).__name__})")
-    match = _STATUS.fullmatch(status)
-    if match is None:
+    code_and_reason = _code_and_reason(status)
+    if code_and_reason is None:
         raise InvalidStatus(
             f"status must be three digits, a space and a reason in ISO-8859-1 "
             f"without control characters, not {status!r}"
@@ -61,25 +62,49 @@ def checked_head(status: object, headers: object) -> Head:
     content_length = None
     for header in headers:  # type: ignore[attr-defined]  # a list or a sequence by now
         name, value = _checked_header(header)
-        folded = name.lower()
-        if folded == "content-length":
+        if name.is_content_length:
             if content_length is not None or not _LENGTH.fullmatch(value):
                 raise InvalidHeaders(
                     f"Content-Length must be one decimal number of bytes, "
                     f"not {header!r} in {headers!r}"
                 )
             content_length = int(value)
-        elif is_hop_by_hop(folded) or folded == "trailer":
+        elif name.is_hop_by_hop:
             # PEP 3333, "Other HTTP Features": the connection is the server's.
             raise InvalidHeaders(
-                f"{name} is a hop-by-hop header, which only the server may set; "
+                f"{header[0]} is a hop-by-hop header, which only the server may set; "
                 f"leave {header!r} out"
             )
-        encoded.append((name.encode("latin-1"), value.encode("latin-1")))
-    return Head(int(match[1]), match[2].encode("latin-1"), encoded, content_length)
+        encoded.append((name.encoded, value.encode("latin-1")))
+    return Head(*code_and_reason, encoded, content_length)
 
 
-def _checked_header(header: object) -> tuple[str, str]:
+# Applications have few status lines and names, and use them for each response.
+@lru_cache(maxsize=1024)
+def _code_and_reason(status: str) -> tuple[int, bytes] | None:
+    match = _STATUS.fullmatch(status)
+    return match and (int(match[1]), match[2].encode("latin-1"))
+
+
+class _Name(NamedTuple):
+    encoded: bytes
+    is_content_length: bool
+    is_hop_by_hop: bool
+
+
+@lru_cache(maxsize=1024)
+def _name(name: str) -> _Name | None:
+    if not _TOKEN.fullmatch(name):
+        return None
+    folded = name.lower()
+    return _Name(
+        name.encode("latin-1"),
+        folded == "content-length",
+        is_hop_by_hop(folded) or folded == "trailer",
+    )
+
+
+def _checked_header(header: object) -> tuple[_Name, str]:
     if not isinstance(header, tuple):
         _tolerate(
             header,
@@ -92,7 +117,8 @@ def _checked_header(header: object) -> tuple[str, str]:
     value: object = header[1]  # type: ignore[index]  # as above
     if not isinstance(name, str) or not isinstance(value, str):
         raise WrongType(f"header must be (str, str) tuple, not {header!r}")
-    if not _TOKEN.fullmatch(name):
+    checked_name = _name(name)
+    if checked_name is None:
         raise InvalidHeaders(
             f"the name of a header must be a token (RFC 9110, 5.6.2), not {header!r}"
         )
@@ -101,7 +127,7 @@ def _checked_header(header: object) -> tuple[str, str]:
             f"the value of a header must be ISO-8859-1 without control characters, "
             f"not {header!r}"
         )
-    return name, value
+    return checked_name, value
 
 
 def _tolerate(sequence: object, message: str) -> None:

@@ -25,6 +25,8 @@ class State(enum.Enum):
     FINISHED = "the response is complete"
     ABORTED = "the response was cut short"
 
+    __hash__ = object.__hash__  # An Enum's own is written in Python.
+
 
 class Event(enum.Enum):
     """What happens to a response."""
@@ -35,6 +37,8 @@ class Event(enum.Enum):
     EXHAUSTED = "the application has no more blocks"
     FAILED = "the application raised an error"
     LOST = "the client has gone away"
+
+    __hash__ = object.__hash__
 
 
 # In this state, upon this event, go to that state.  A pair that is not here is
