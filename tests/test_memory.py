@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextvars import ContextVar, copy_context
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
-from twisted.internet.error import ConnectionAborted, ConnectionDone
+from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import (
     IConsumer,
     IPushProducer,
@@ -23,6 +23,9 @@ from zope.interface.verify import verifyObject
 
 from twisted_wsgiflush._memory import CLIENT, FULL, connect
 from twisted_wsgiflush.testing import Turns
+
+if TYPE_CHECKING:
+    from conftest import Logged
 
 SERVER = IPv4Address("TCP", "127.0.0.1", 81)
 whose: ContextVar[str] = ContextVar("whose", default="nobody's")
@@ -348,3 +351,46 @@ def test_each_end_has_its_context() -> None:
     connected.turn()
     assert connected.client.contexts == {"the client's"}
     assert connected.server.contexts == {"the server's"}
+
+
+class Boom(Exception):
+    """What the protocols here raise."""
+
+
+@pytest.mark.parametrize("who", ["server", "client"])
+def test_a_protocol_that_fails_loses_its_connection(who: str, logged: Logged) -> None:
+    """As with a socket: the error is logged, and both ends hear of the loss."""
+    connected = Connected()
+    failing = getattr(connected, who)
+    other = connected.client if who == "server" else connected.server
+    failing.dataReceived = failing_with(Boom)
+    failing.transport.write(b"not read any more")
+    other.transport.write(b"data")
+
+    connected.turn(3)
+
+    assert failing.events == [Boom]
+    assert other.events[-1] is ConnectionLost
+    assert connected.closed.called
+    assert connected.idle
+    assert len(logged.flush(Boom)) == 1
+
+
+def test_both_ends_hear_of_the_loss_though_one_fails(logged: Logged) -> None:
+    """What one end does not catch is not the other's."""
+    connected = Connected()
+    connected.client.connectionLost = failing_with(Boom)  # type: ignore[method-assign]
+
+    connected.abort()
+    connected.turn()
+
+    assert connected.server.events == [ConnectionAborted]
+    assert connected.closed.called
+    assert len(logged.flush(Boom)) == 1
+
+
+def failing_with(error: type[Exception]) -> Callable[..., None]:
+    def fail(*arguments: object) -> None:
+        raise error
+
+    return fail

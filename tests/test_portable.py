@@ -6,6 +6,7 @@ import json
 import os
 import re
 import select
+import socket
 import subprocess
 import sys
 import threading
@@ -23,7 +24,9 @@ from wsgiref.validate import validator
 import pytest
 from pytest_twisted import ensureDeferred
 from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
 from twisted.internet.threads import blockingCallFromThread, deferToThread
+from waiting import open_descriptors
 
 from twisted_wsgiflush.errors import (
     AlreadyStarted,
@@ -278,6 +281,40 @@ def test_head_is_spared_the_body(ask: Asking, fifo: Fifo) -> None:
     assert fifo.told() == "closed"
 
 
+@pytest.mark.parametrize(
+    ("method", "headers", "status"),
+    [("GET", {"If_None_Match": '"v1"'}, 304), ("HEAD", {}, 200)],
+    ids=["a fresh copy", "HEAD"],
+)
+def test_a_flush_ends_a_suspension_that_nobody_waits_for(
+    ask: Asking, fifo: Fifo, method: str, headers: dict[str, Any], status: int
+) -> None:
+    """The response is complete with its head, and the application closed at once."""
+    with ask("flushed_while_suspended", method, **headers) as response:
+        assert response.status == status
+        assert response.body.read() == b""
+    assert fifo.told() == "closed"
+
+
+def test_a_flush_does_not_end_another_suspension(ask: Asking, fifo: Fifo) -> None:
+    """It sends the head at once, and the body comes in its time."""
+    with ask("flushed_while_suspended") as response:  # The head is here.
+        fifo.tell("now")
+        assert response.body.read() == b"now\n"
+    assert fifo.told() == "closed"
+
+
+def test_what_is_written_while_suspended_is_sent_at_once(
+    ask: Asking, fifo: Fifo
+) -> None:
+    """The suspension goes on."""
+    with ask("written_while_suspended") as response:
+        assert response.body.read(9) == b"written, "
+        fifo.tell("now")
+        assert response.body.read() == b"now\n"
+    assert fifo.told() == "closed"
+
+
 def test_the_status_is_decided_after_a_suspension(ask: Asking) -> None:
     """A suspended application is resumed by another thread, and then starts."""
     with ask("suspended") as response:
@@ -289,6 +326,7 @@ JSON = {
     "paused": True,
     "timed_out": [False, False],
     "eager": [True, False, True],
+    "patient": [True, True, True, True],
     "twice": "AlreadySuspended",
     "descriptors": {
         "a regular file": False,
@@ -424,15 +462,19 @@ class Asked:
 @ensureDeferred
 async def test_who_has_the_extensions_keeps_them() -> None:
     """Where the server has them, the application gets the server's environ."""
-    environ = {"x-wsgiorg.suspend": None}
-    assert portable(lambda *arguments: arguments)(environ, 1) == (environ, 1)
+    arguments: Any = ({"x-wsgiorg.suspend": None}, lambda *ignored: None)
+
+    def application(environ: Any, start_response: Any) -> Any:
+        return environ, start_response
+
+    assert portable(application)(*arguments) == arguments
 
 
 @ensureDeferred
 async def test_it_does_not_block_the_reactor() -> None:
     """In the reactor's thread it refuses to wait for the reactor."""
     with pytest.raises(CannotBlock, match="reactor's thread"):
-        portable(lambda environ, start_response: [])({}, None)
+        Asked().see(portable(lambda environ, start_response: []))
 
 
 def test_a_reactor_that_has_ended_does_not_run_again() -> None:
@@ -532,6 +574,55 @@ async def test_a_server_that_cannot_write_is_told_when_the_application_ends() ->
 
 
 @ensureDeferred
+async def test_a_suspension_ends_when_the_server_cannot_write() -> None:
+    """There is nobody to wait for, so the application is closed and not asked."""
+    asked = Asked()
+    events: list[str] = []
+
+    def write(block: bytes) -> None:
+        raise BrokenPipeError
+
+    asked.write = write  # type: ignore[method-assign]
+
+    def application(environ: Any, start_response: Any) -> Any:
+        write = start_response("200 OK", [])
+        environ["x-wsgiorg.suspend"]()
+        environ["twisted.reactor"].callLater(0, write, b"one")
+        try:
+            yield b""
+            events.append("went on")
+        finally:
+            events.append("closed")
+            environ["x-wsgiorg.suspend"]("no number")
+
+    with pytest.raises(BrokenPipeError):
+        await asked.to(application)
+    assert events == ["closed"]
+
+
+@ensureDeferred
+async def test_what_is_written_too_late_is_dropped() -> None:
+    """Its server has come to the end of the response, or given up on it."""
+    reactor: Any
+    from twisted.internet import reactor
+
+    asked = Asked()
+
+    def application(environ: Any, start_response: Any) -> Any:
+        reactor.callLater(0, start_response("200 OK", []), b"written")
+        yield b"yielded"
+
+    def stop_at_the_first_block() -> None:
+        app_iter: Any = portable(application)(asked.environ, asked.start_response)
+        asked.write(next(app_iter))
+        blockingCallFromThread(reactor, deferLater, reactor, 0)
+        app_iter.close()
+
+    await deferToThread(stop_at_the_first_block)
+    assert asked.blocks == [b"yielded"]
+
+
+@ensureDeferred
 async def test_nothing_is_resumed_once_it_is_over() -> None:
     """A suspension that never came into force cannot be resumed afterwards."""
     kept: list[Any] = []
@@ -578,7 +669,7 @@ async def test_the_extensions_do_nothing_once_it_is_over() -> None:
     assert environ["x-wsgiorg.flush"]() == b""
     assert environ["x-wsgiorg.fdevent.readable"](-1) == b""
     assert environ["x-wsgiorg.fdevent.writable"](-1) == b""
-    assert environ["x-wsgiorg.suspend"]()() is False
+    assert environ["x-wsgiorg.suspend"](-1)() is False
     assert environ["wsgi.pause_output"]()() is False
     assert asked.blocks == [b"all"]
 
@@ -629,6 +720,63 @@ async def test_a_response_that_is_raised_may_have_its_length() -> None:
 
     await asked.to(application)
     assert asked.headers == [("content-length", "0")]
+
+
+@ensureDeferred
+async def test_the_headers_of_the_application_stay_its_own() -> None:
+    """Servers add to the list that they are given; wsgiref adds a Content-Length."""
+    headers = [("X", "y")]
+
+    class Adding(Asked):
+        def start_response(
+            self, status: str, headers: Any, exc_info: Any = None
+        ) -> Any:
+            write = super().start_response(status, headers, exc_info)
+            headers.append(("Content-Length", "4"))
+            return write
+
+    def application(environ: Any, start_response: Any) -> Any:
+        start_response("200 OK", headers)
+        return [b"body"]
+
+    asked = Adding()
+    await asked.to(application)
+    assert asked.headers == [("X", "y"), ("Content-Length", "4")]
+    assert headers == [("X", "y")]
+
+
+@ensureDeferred
+async def test_what_becomes_of_the_list_of_headers_does_not_matter() -> None:
+    """They are what they were when ``start_response`` was called."""
+    asked = Asked()
+
+    def application(environ: Any, start_response: Any) -> Any:
+        headers = [("X", "y")]
+        start_response("200 OK", headers)
+        headers.append(("Too", "late"))
+        return [b"body"]
+
+    await asked.to(application)
+    assert asked.headers == [("X", "y")]
+
+
+@ensureDeferred
+async def test_a_call_that_fails_leaves_no_descriptor() -> None:
+    """Though the server has nothing to close then."""
+    ours, theirs = socket.socketpair()
+    before = open_descriptors()
+
+    def application(environ: Any, start_response: Any) -> Any:
+        start_response("200 OK", [])
+        environ["x-wsgiorg.flush"]()
+        environ["x-wsgiorg.fdevent.readable"](ours)
+        at_once(environ, start_response)
+
+    with pytest.raises(ResponseError):
+        await Asked().to(application)
+    assert open_descriptors() == before
+    ours.close()
+    theirs.close()
 
 
 @ensureDeferred

@@ -512,3 +512,13 @@ async def test_it_serves_streams_of_http_2() -> None:
     answer = await http2.ask(place, path="/a")
 
     assert (answer.status, answer.body) == (b"200", b" -> /a")
+
+
+def test_the_context_of_a_transport_is_no_affair_of_the_application() -> None:
+    """Only a subrequest's brings the context that its request is to run in."""
+    served = serve(place, b"")
+    served.transport.context = "something else"  # type: ignore[attr-defined]
+
+    served.send(GET)
+
+    assert served.read().startswith(b"HTTP/1.1 200 OK")

@@ -10,7 +10,7 @@ from typing import Any
 
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
-from twisted.internet.error import ConnectionAborted, ConnectionDone
+from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import (
     IConsumer,
     IDelayedCall,
@@ -20,6 +20,7 @@ from twisted.internet.interfaces import (
     ISSLTransport,
     ITransport,
 )
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -27,6 +28,8 @@ from zope.interface import implementer
 FULL = 65536
 # The client's.  Much of what a site serves reads a host and a port from it.
 CLIENT = IPv4Address("TCP", "127.0.0.1", 0)
+
+_log = Logger()
 
 
 def connect(
@@ -81,7 +84,9 @@ class MemoryTransport:
         context: Context,
         closed: Deferred[None],
     ) -> None:
-        self.context = context
+        # WSGIResource looks for this on whatever transport a request came by, so the
+        # name is one that no other has.
+        self.wsgi_context = context
         self._reactor = reactor
         self._protocol = protocol
         self._closed = closed
@@ -174,14 +179,21 @@ class MemoryTransport:
             data = b"".join(self._unread)
             self._unread.clear()
             self._size = 0
-            self.peer._tell(self.peer._protocol.dataReceived, data)
-        if self._unread:
+            self.peer._received(data)
+        if self._unread or not self._connected:
             return
         if self._producer is not None and self._producer_paused:
             self._producer_paused = False
             self._producer.resumeProducing()
         elif self.disconnecting:
             self._close(Failure(ConnectionDone()))
+
+    def _received(self, data: bytes) -> None:
+        failure = self._tell(self._protocol.dataReceived, data)
+        if failure is not None:
+            # As a socket; the peer can tell that this was not the end.
+            self._lost(failure)
+            self.peer._lost(Failure(ConnectionLost()))
 
     def _abort(self) -> None:
         self._turn = None
@@ -205,8 +217,18 @@ class MemoryTransport:
             self._turn.cancel()
             self._turn = None
 
-    def _tell(self, method: Callable[..., object], *arguments: object) -> None:
-        self.context.run(method, *arguments)
+    def _tell(
+        self, method: Callable[..., object], *arguments: object
+    ) -> Failure | None:
+        """Tell the protocol or producer something; an error of its is logged."""
+        try:
+            self.wsgi_context.run(method, *arguments)
+        except BaseException:
+            # A reactor does the same for those who have a socket.
+            failure = Failure()
+            _log.failure("Unhandled error on a connection in the process", failure)
+            return failure
+        return None
 
 
 @implementer(ISSLTransport)

@@ -13,7 +13,6 @@ from __future__ import annotations
 import enum
 import os
 import queue
-import select
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -23,21 +22,14 @@ from typing import IO, Any
 from urllib.parse import quote
 from wsgiref.util import FileWrapper
 
-from ._arguments import (
-    HasFileno,
-    descriptor_number,
-    seconds_of,
-    seconds_of_milliseconds,
-)
+from ._extensions import Extensions
+from ._pauses import Pauses
 from ._reactorthread import running_reactor
-from ._waits import DescriptorWait, Suspension, Truth, Wait
-from .errors import (
-    AlreadyStarted,
-    AlreadySuspended,
-    ResponseError,
-    StartResponseMissing,
-)
-from .validation import not_modified
+from ._types import Environ, ExcInfo, Headers, StartResponse, WSGIApplication
+from .errors import AlreadyStarted, ResponseError, StartResponseMissing
+from .validation import Freshness
+
+__all__ = ["portable"]
 
 _EXHAUSTED = object()
 
@@ -45,7 +37,7 @@ _EXHAUSTED = object()
 _MUCH = 1 << 20
 
 
-def portable(app: Callable[..., Any]) -> Callable[..., Any]:
+def portable(app: WSGIApplication) -> WSGIApplication:
     """
     Make an application that uses the extensions run on any WSGI server.
 
@@ -57,7 +49,7 @@ def portable(app: Callable[..., Any]) -> Callable[..., Any]:
     :raises ~twisted_wsgiflush.errors.CannotBlock: in the application's call, see there.
     """
 
-    def application(environ: dict[str, Any], start_response: Any) -> Any:
+    def application(environ: Environ, start_response: StartResponse) -> Any:
         if "x-wsgiorg.suspend" in environ:
             return app(environ, start_response)
         return _Blocking(app, environ, start_response)
@@ -68,15 +60,110 @@ def portable(app: Callable[..., Any]) -> Callable[..., Any]:
 class _State(enum.Enum):
     OPEN = "the status and headers may still be replaced"
     COMMITTED = "they are the client's"
-    COMPLETE = "and there is no body for it, or none any more"
+    ENOUGH = "and there is no body for it, or none any more"
     OVER = "nothing is wanted any more"
 
 
+class _Response:
+    """
+    What the application says of its response, in the reactor's thread.
+
+    :param head_only: whether the request's method is HEAD.
+    :param write: gives a block to the server's thread.
+    """
+
+    def __init__(self, write: Callable[[bytes], None], *, head_only: bool) -> None:
+        self.state = _State.OPEN
+        self.head: tuple[str, Headers] | None = None
+        self._server_write = write
+        self._head_only = head_only
+
+    @property
+    def over(self) -> bool:
+        """Whether there is nothing left to do."""
+        return self.state is _State.OVER
+
+    @property
+    def has_enough(self) -> bool:
+        """Whether no block is wanted."""
+        return self.state is _State.ENOUGH
+
+    def start_response(
+        self, status: str, headers: Headers, exc_info: ExcInfo | None = None
+    ) -> Callable[[bytes], None]:
+        """
+        Set the status and headers.
+
+        :raises AlreadyStarted: when called twice without ``exc_info``.
+
+        With ``exc_info`` and the headers committed it raises what is in there.
+        """
+        try:
+            if not exc_info and self.head is not None:
+                raise AlreadyStarted("start_response was called again without exc_info")
+            if exc_info and self.state is not _State.OPEN:
+                assert exc_info[1] is not None
+                raise exc_info[1].with_traceback(exc_info[2])
+        finally:
+            exc_info = None
+        # Servers add to the list that they are given; this one is the application's.
+        self.head = (status, list(headers))
+        return self.write
+
+    def settle(self) -> None:
+        """
+        The status and headers are those of now.
+
+        :raises StartResponseMissing: when there are none.
+        """
+        if self.state is not _State.OPEN:
+            return
+        if self.head is None:
+            raise StartResponseMissing(
+                "the application gave a body, or its end, before it called "
+                "start_response"
+            )
+        # RFC 9110, 6.4.1.  There are servers that leave this to the application.
+        bodiless = self._head_only or self.head[0][:3] in ("204", "304")
+        self.state = _State.ENOUGH if bodiless else _State.COMMITTED
+
+    def write(self, block: bytes) -> None:
+        """
+        Send a block, after the status and headers.
+
+        :raises StartResponseMissing: when there are none.
+        """
+        if not self.over:
+            self.settle()
+            self._server_write(block if self.state is _State.COMMITTED else b"")
+
+    def commit(self, fresh: Freshness | None = None) -> None:
+        """
+        Send the status and headers, if they are not sent yet.
+
+        :param fresh: is asked for the headers of a 304 to send in place of them.
+        :raises StartResponseMissing: when there are none.
+        """
+        if fresh is not None and self.state is _State.OPEN and self.head is not None:
+            headers = fresh(*self.head)
+            if headers is not None:
+                self.head = ("304 Not Modified", headers)
+        # PEP 3333 has servers send the head with the first write.
+        self.write(b"")
+
+
 class _Blocking:
-    """One request: the iterable that the server gets, and the extensions."""
+    """
+    One request: the iterable that the server gets, and has in its own thread.
+
+    What has to do with the application happens in the reactor's thread, when the
+    server's asks for it and waits.
+    """
+
+    _extensions: Extensions
 
     def __init__(
-        self, app: Callable[..., Any], environ: dict[str, Any], start_response: Any
+        self, app: WSGIApplication, environ: Environ, start_response: StartResponse
     ) -> None:
         self._reactor = running_reactor()
         self._context = copy_context()
@@ -85,28 +172,29 @@ class _Blocking:
         # Blocks for the server's thread to write; at the end of each piece of the
         # application's work, that.
         self._written: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        self._state = _State.OPEN
-        self._head: tuple[str, list[tuple[str, str]]] | None = None
-        self._due: Wait | None = None
-        self._suspend_status = Truth()
-        self._fdevent_timeout = Truth()
+        self._response = _Response(
+            self._written.put, head_only=environ["REQUEST_METHOD"] == "HEAD"
+        )
+        self._pauses = Pauses(self._go_on)
+        # A piece of work that is done, but for its suspension.
+        self._suspended: Future[Any] | None = None
         self._app_iter: Any = ()
         self._iterator: Iterator[bytes] | None = None
         self._input = _complete_input(environ)
-        self._environ = self._provided(environ)
         try:
-            self._ask(self._call, app)
-        except ResponseError as error:
-            self._replace(error)
+            try:
+                self._ask(self._call, app, self._provided(environ))
+            except ResponseError as error:
+                self._replace(error)
         except BaseException:
-            self.close()
+            self.close()  # The server has nothing that it could close.
             raise
 
     def __iter__(self) -> Iterator[bytes]:
         return self
 
     def __next__(self) -> bytes:
-        while self._state in (_State.OPEN, _State.COMMITTED):
+        while self._response.state in (_State.OPEN, _State.COMMITTED):
             try:
                 block = self._ask(self._next)
             except ResponseError as error:
@@ -114,32 +202,25 @@ class _Blocking:
                 continue
             if block is _EXHAUSTED:
                 break
-            if block:
-                self._commit()
-                if self._state is _State.COMMITTED:
-                    self._begin()
-                    return block  # type: ignore[no-any-return]  # the server checks it
-            elif self._due is not None:
-                due, self._due = self._due, None
-                due.wait()
-        self._commit()
+            if block and self._response.state is _State.COMMITTED:
+                self._begin()
+                return block  # type: ignore[no-any-return]  # the server checks it
         write = self._begin()
-        if self._state is _State.COMPLETE:
+        if self._response.has_enough:
             # Or a server might add the length of a body that is empty.
             write(b"")
         raise StopIteration
 
     def close(self) -> None:
         """The response is over, or the server will have no more of it."""
-        self._state = _State.OVER
+        self._response.state = _State.OVER
         try:
-            self._drop()
+            self._ask(self._end)
         finally:
             self._input.close()
 
-    # What the application finds in environ.
-
-    def _provided(self, environ: dict[str, Any]) -> dict[str, Any]:
+    def _provided(self, environ: Environ) -> Environ:
+        """What the application finds in environ, but for the extensions."""
         target = quote(
             environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", ""),
             safe="/;=,@:!$&'()*+~",
@@ -153,155 +234,38 @@ class _Blocking:
             "wsgi.file_wrapper": FileWrapper,
             **environ,
             "CONTENT_LENGTH": environ.get("CONTENT_LENGTH") or _size(self._input),
-            "twisted.reactor": self._reactor,
-            "wsgi.asynchronous": True,
             "wsgi.input": self._input,
             "wsgi.input_terminated": True,
             "wsgi.multithread": False,
-            "wsgi.pause_output": self._pause_output,
-            "wsgi.response_error": ResponseError,
-            "x-wsgiorg.flush": self._flush,
-            "x-wsgiorg.suspend": self._suspend,
-            "x-wsgiorg.suspend_status": self._suspend_status,
-            "x-wsgiorg.fdevent.readable": self._readable,
-            "x-wsgiorg.fdevent.writable": self._writable,
-            "x-wsgiorg.fdevent.timeout": self._fdevent_timeout,
         }
 
-    def _start_response(
-        self, status: str, headers: list[tuple[str, str]], exc_info: Any = None
-    ) -> Callable[[bytes], None]:
-        try:
-            if exc_info is None and self._head is not None:
-                raise AlreadyStarted("start_response was called again without exc_info")
-            if exc_info is not None and self._state is not _State.OPEN:
-                raise exc_info[1].with_traceback(exc_info[2])
-        finally:
-            exc_info = None
-        self._head = (status, headers)
-        return self._write
+    # In the reactor's thread.
 
-    def _write(self, block: bytes) -> None:
-        if self._state is not _State.OVER:
-            self._commit()
-            self._written.put(block if self._state is _State.COMMITTED else b"")
-
-    def _flush(self) -> bytes:
-        if self._state is _State.OPEN and self._head is not None:
-            fresh = not_modified(*self._head, self._environ)
-            if fresh is not None:
-                self._head = ("304 Not Modified", fresh)
-        # PEP 3333 has servers send the head with the first write.
-        self._write(b"")
-        return b""
-
-    def _suspend(self, timeout: int | None = None) -> Callable[[], bool]:
-        suspension = Suspension(seconds_of_milliseconds(timeout), self._suspend_status)
-        self._make_due(suspension)
-        return suspension.resume
-
-    def _pause_output(self) -> Callable[[], bool]:
-        return self._suspend()
-
-    def _readable(self, fd: int | HasFileno, timeout: float | None = None) -> bytes:
-        return self._wait_for(fd, select.POLLIN, timeout)
-
-    def _writable(self, fd: int | HasFileno, timeout: float | None = None) -> bytes:
-        return self._wait_for(fd, select.POLLOUT, timeout)
-
-    def _wait_for(
-        self, fd: int | HasFileno, event: int, timeout: float | None
-    ) -> bytes:
-        if self._state is not _State.OVER:
-            number = descriptor_number(fd)
-            os.fstat(number)  # An OSError for one that is not open.
-            seconds = seconds_of(timeout)
-            self._make_due(
-                DescriptorWait(number, event, seconds, self._fdevent_timeout)
-            )
-        return b""
-
-    def _make_due(self, wait: Wait) -> None:
-        if self._state is _State.OVER:
-            wait.abandon()
-            return
-        if self._due is not None:
-            raise AlreadySuspended(
-                "the application is to be suspended at its next empty block already; "
-                "yield that before it asks again"
-            )
-        self._due = wait
-
-    # The response.
-
-    def _commit(self) -> None:
-        """The status and headers are those of now."""
-        if self._state is not _State.OPEN:
-            return
-        if self._head is None:
-            raise StartResponseMissing(
-                "the application gave a body, or its end, before it called "
-                "start_response"
-            )
-        # RFC 9110, 6.4.1.  There are servers that leave this to the application.
-        code = self._head[0][:3]
-        bodiless = code in ("204", "304") or self._environ["REQUEST_METHOD"] == "HEAD"
-        self._state = _State.COMPLETE if bodiless else _State.COMMITTED
-
-    def _begin(self) -> Callable[[bytes], object]:
-        """In the server's thread: give it the status and headers, once."""
-        if self._server_write is None:
-            assert self._head is not None  # It is committed.
-            self._server_write = self._server_start_response(*self._head)
-        return self._server_write
-
-    def _replace(self, error: ResponseError) -> None:
-        """Give the response that the application has raised, if there is time."""
-        if self._state is not _State.OPEN:
-            raise error
-        self._drop()
-        headers = list(error.headers)
-        if not any(name.lower() == "content-length" for name, _ in headers):
-            headers.append(("Content-Length", str(len(error.body))))
-        self._head = (error.status, headers)
-        self._app_iter = [error.body]
-
-    def _drop(self) -> None:
-        """Be done with the application's iterable, and with what is due."""
-        app_iter, self._app_iter, self._iterator = self._app_iter, (), None
-        due, self._due = self._due, None
-        if due is not None:
-            due.abandon()
-        if hasattr(app_iter, "close"):
-            self._ask(app_iter.close)
-
-    def _call(self, app: Callable[..., Any]) -> None:
-        self._app_iter = app(self._environ, self._start_response)
+    def _call(self, app: WSGIApplication, environ: Environ) -> None:
+        self._extensions = Extensions(
+            self._reactor, self._response, environ, validation=True
+        )
+        self._app_iter = app(environ, self._response.start_response)
 
     def _next(self) -> Any:
         if self._iterator is None:
             self._iterator = iter(self._app_iter)
-        return next(self._iterator, _EXHAUSTED)
+        block = next(self._iterator, _EXHAUSTED)
+        if block:
+            self._response.settle()
+        elif not self._response.has_enough:
+            self._extensions.empty_block(self._pauses)
+        return block
 
-    def _ask(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """
-        Run a piece of the application in the reactor's thread.
-
-        Meanwhile this thread writes what the application writes, and waits.
-        """
-        work: Future[Any] = Future()
-        self._reactor.callFromThread(self._work, work, function, arguments)
-        failed: Exception | None = None
-        while (block := self._written.get()) is not work:
-            if failed is None:
-                try:
-                    self._begin()(block)
-                except Exception as error:
-                    # Of the server.  The application has not come to its end yet.
-                    failed = error
-        if failed is not None:
-            raise failed
-        return work.result()
+    def _end(self) -> None:
+        """Be done with the application's iterable, and with what is due."""
+        app_iter, self._app_iter, self._iterator = self._app_iter, (), None
+        try:
+            self._extensions.end()
+        finally:
+            self._pauses.end()
+            if hasattr(app_iter, "close"):
+                app_iter.close()
 
     def _work(
         self, work: Future[Any], function: Callable[..., Any], arguments: Any
@@ -310,10 +274,63 @@ class _Blocking:
             work.set_result(self._context.run(function, *arguments))
         except BaseException as error:
             work.set_exception(error)
-        self._written.put(work)
+            self._written.put(work)
+        else:
+            self._suspended = work
+            if not self._pauses:
+                self._go_on()
+
+    def _go_on(self) -> None:
+        """The application is not suspended, or no longer."""
+        work, self._suspended = self._suspended, None
+        if work is not None:
+            self._written.put(work)
+
+    # In the server's thread.
+
+    def _ask(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """
+        Have a piece of the application's work done, and wait until it goes on.
+
+        Meanwhile this thread writes what the application writes.
+        """
+        work: Future[Any] = Future()
+        self._reactor.callFromThread(self._work, work, function, arguments)
+        failed: Exception | None = None
+        while (block := self._written.get()) is not work:
+            if not self._response.over:
+                try:
+                    self._begin()(block)
+                except Exception as error:
+                    # Of the server: there is nobody to wait for any longer.  The
+                    # application has not come to the end of this piece yet.
+                    failed = error
+                    self._response.state = _State.OVER
+                    self._reactor.callFromThread(self._extensions.end)
+        if failed is not None:
+            raise failed
+        return work.result()
+
+    def _begin(self) -> Callable[[bytes], object]:
+        """Give the server the status and headers, once."""
+        if self._server_write is None:
+            assert self._response.head is not None  # It is settled.
+            self._server_write = self._server_start_response(*self._response.head)
+        return self._server_write
+
+    def _replace(self, error: ResponseError) -> None:
+        """Give the response that the application has raised, if there is time."""
+        if self._response.state is not _State.OPEN:
+            raise error
+        headers = list(error.headers)
+        if not any(name.lower() == "content-length" for name, _ in headers):
+            headers.append(("Content-Length", str(len(error.body))))
+        self._response.head = (error.status, headers)
+        self._ask(self._end)
+        self._app_iter = [error.body]
 
 
-def _complete_input(environ: dict[str, Any]) -> IO[bytes]:
+def _complete_input(environ: Environ) -> IO[bytes]:
     """
     The request's body, all of it: the application reads it in the reactor's thread,
     where nobody should wait for a client; and ends where a server's own might wait.

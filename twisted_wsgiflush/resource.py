@@ -125,8 +125,8 @@ class WSGIResource:
         )
         pump = Pump(
             self._reactor,
-            # A subrequest brings the context of who asks.
-            getattr(request.transport, "context", self._context).copy(),
+            # A subrequest brings the context of who asks, see MemoryTransport.
+            getattr(request.transport, "wsgi_context", self._context).copy(),
             response,
             sink,
             environ,

@@ -7,6 +7,7 @@ The query string is the path of a FIFO, by which a case and the test keep in ste
 from __future__ import annotations
 
 import json
+import os
 import socket
 import tempfile
 import threading
@@ -68,6 +69,45 @@ def validated(environ, start_response):
     start_response("200 OK", [("ETag", '"v1"'), ("Content-Length", "8"), *PLAIN])
     environ["x-wsgiorg.flush"]()
     return Body(environ)
+
+
+def until_told(environ, begin):
+    """Suspend until the test says something; that is the body."""
+    fifo = os.open(environ["QUERY_STRING"], os.O_RDWR | os.O_NONBLOCK)
+    environ["twisted.reactor"].callLater(0.01, *begin)
+    try:
+        yield environ["x-wsgiorg.fdevent.readable"](fifo)
+        yield os.read(fifo, 1000)
+    finally:
+        os.close(fifo)
+        tell(environ, "closed")
+
+
+def flushed_while_suspended(environ, start_response):
+    start_response("200 OK", [("ETag", '"v1"'), *PLAIN])
+    return until_told(environ, [environ["x-wsgiorg.flush"]])
+
+
+def written_while_suspended(environ, start_response):
+    write = start_response("200 OK", PLAIN)
+    return until_told(environ, [write, b"written, "])
+
+
+def patient(environ, start_response):
+    readable = environ["x-wsgiorg.fdevent.readable"]
+    found = []
+    for milliseconds in (10**16, 10**400):
+        resume = environ["x-wsgiorg.suspend"](milliseconds)
+        environ["twisted.reactor"].callLater(0.01, resume)
+        yield b""
+        found.append(bool(environ["x-wsgiorg.suspend_status"]))
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.send(b"something")
+        for seconds in (30 * 86400.0, 1e300):
+            yield readable(ours, seconds)
+            found.append(not environ["x-wsgiorg.fdevent.timeout"])
+    yield answer(start_response, found)
 
 
 def suspended(environ, start_response):
