@@ -28,6 +28,7 @@ from twisted.internet.task import deferLater
 from twisted.internet.threads import blockingCallFromThread, deferToThread
 from waiting import open_descriptors
 
+from twisted_wsgiflush._begun import begun
 from twisted_wsgiflush.errors import (
     AlreadyStarted,
     CannotBlock,
@@ -475,6 +476,40 @@ async def test_it_does_not_block_the_reactor() -> None:
     """In the reactor's thread it refuses to wait for the reactor."""
     with pytest.raises(CannotBlock, match="reactor's thread"):
         Asked().see(portable(lambda environ, start_response: []))
+
+
+@ensureDeferred
+async def test_a_server_may_leave_out_what_is_empty() -> None:
+    """The application finds it, as PEP 3333 lets it rely on with few servers."""
+    found = {}
+    asked = Asked()
+    for name in ("SCRIPT_NAME", "PATH_INFO", "QUERY_STRING"):
+        del asked.environ[name]
+
+    def application(environ, start_response):
+        found.update(environ)
+        start_response("200 OK", [])
+        return []
+
+    await asked.to(application)
+
+    names = ("SCRIPT_NAME", "PATH_INFO", "QUERY_STRING", "CONTENT_TYPE")
+    assert [found[name] for name in names] == [""] * 4
+
+
+@ensureDeferred
+async def test_what_a_request_has_begun_is_over_with_it() -> None:
+    """A subrequest that it has not waited for, say."""
+    over = []
+
+    def application(environ, start_response):
+        begun.get().append(lambda: over.append(threading.get_ident()))
+        start_response("200 OK", [])
+        return []
+
+    await Asked().to(application)
+
+    assert over == [threading.get_ident()]  # In the reactor's thread.
 
 
 def test_a_reactor_that_has_ended_does_not_run_again() -> None:

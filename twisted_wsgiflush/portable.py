@@ -22,6 +22,7 @@ from typing import IO, Any
 from urllib.parse import quote
 from wsgiref.util import FileWrapper
 
+from ._begun import begun
 from ._extensions import Extensions
 from ._pauses import Pauses
 from ._reactorthread import running_reactor
@@ -180,6 +181,7 @@ class _Blocking:
         self._suspended: Future[Any] | None = None
         self._app_iter: Any = ()
         self._iterator: Iterator[bytes] | None = None
+        self._begun: list[Callable[[], object]] = []
         self._input = _complete_input(environ)
         try:
             try:
@@ -232,6 +234,11 @@ class _Blocking:
             "RAW_URI": environ.get("REQUEST_URI", target),
             "REQUEST_URI": environ.get("RAW_URI", target),
             "wsgi.file_wrapper": FileWrapper,
+            # PEP 3333, "environ Variables": a server may leave out what is empty.
+            "SCRIPT_NAME": "",
+            "PATH_INFO": "",
+            "QUERY_STRING": "",
+            "CONTENT_TYPE": "",
             **environ,
             "CONTENT_LENGTH": environ.get("CONTENT_LENGTH") or _size(self._input),
             "wsgi.input": self._input,
@@ -242,6 +249,7 @@ class _Blocking:
     # In the reactor's thread.
 
     def _call(self, app: WSGIApplication, environ: Environ) -> None:
+        begun.set(self._begun)
         self._extensions = Extensions(
             self._reactor, self._response, environ, validation=True
         )
@@ -264,8 +272,12 @@ class _Blocking:
             self._extensions.end()
         finally:
             self._pauses.end()
-            if hasattr(app_iter, "close"):
-                app_iter.close()
+            try:
+                if hasattr(app_iter, "close"):
+                    app_iter.close()
+            finally:
+                for cancel in self._begun[:]:
+                    cancel()
 
     def _work(
         self, work: Future[Any], function: Callable[..., Any], arguments: Any
