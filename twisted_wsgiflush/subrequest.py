@@ -8,12 +8,16 @@ streamed bodies; what the 2007 thread wanted from nginx's subrequests.
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextvars import ContextVar, copy_context
+from contextvars import Context, ContextVar, copy_context
 from typing import Any
 
 from twisted.internet.address import UNIXAddress
 from twisted.internet.defer import Deferred, fail, succeed
-from twisted.internet.interfaces import IProtocol, IProtocolFactory
+from twisted.internet.interfaces import (
+    IProtocol,
+    IProtocolFactory,
+    IStreamClientEndpoint,
+)
 from twisted.web.client import URI, Agent, HTTPConnectionPool
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent, IAgentEndpointFactory, IBodyProducer, IResponse
@@ -44,10 +48,12 @@ class SubrequestAgent:
     :param max_depth: how deep subrequests may be nested.
     """
 
-    def __init__(self, site: Any, *, max_depth: int = 10) -> None:
+    def __init__(
+        self, site: IProtocolFactory | IResource, *, max_depth: int = 10
+    ) -> None:
         if IResource.providedBy(site) and not IProtocolFactory.providedBy(site):
             site = Site(site, parsePOSTFormSubmission=False)
-        self._site = site
+        self._site: Any = site  # A factory with a reactor, as those of twisted.web.
         self._max_depth = max_depth
 
     def request(
@@ -84,11 +90,11 @@ class SubrequestAgent:
         return answer
 
 
-@implementer(IAgentEndpointFactory)
+@implementer(IAgentEndpointFactory, IStreamClientEndpoint)
 class _Connection:
     """The way to a site, for one request."""
 
-    def __init__(self, site: Any, context: Any) -> None:
+    def __init__(self, site: Any, context: Context) -> None:
         self._site = site
         self._context = context
         self._secure = False
