@@ -45,7 +45,7 @@ from twisted_wsgiflush.errors import (
     StartResponseMissing,
     WrongType,
 )
-from twisted_wsgiflush.testing import GET, Served, serve
+from twisted_wsgiflush.testing import GET, Served, Turns, serve
 
 if TYPE_CHECKING:
     from conftest import Logged
@@ -1210,6 +1210,65 @@ def test_another_thread_may_resume_before_the_block() -> None:
 
     assert returned == [True]
     assert body_of(response) == chunks(b"went on") + LAST_CHUNK
+
+
+class ThreadsLast(Turns):
+    """As asyncio's reactor, it does what is due before what a thread asks for."""
+
+    def callFromThread(
+        self, callable: Callable[..., object], *args: object, **kw: object
+    ) -> None:
+        """Make a call in the next turn, after all others."""
+        self.callLater(0, callable, *args, **kw)
+
+
+def test_another_thread_is_in_time_before_the_block() -> None:
+    """The block does not suspend, though the reactor has not heard of it."""
+    status = []
+
+    def application(environ, start_response):
+        resume = environ[SUSPEND](0)
+        in_a_thread(resume)
+        yield b""
+        status.append(bool(environ[STATUS]))
+        start_response("200 OK", [])
+        yield b"went on"
+
+    serve(application, clock=ThreadsLast()).read()
+
+    assert status == [True]
+
+
+def test_another_thread_is_in_time_before_the_timeout() -> None:
+    """The reactor comes late to both, and to the timeout first."""
+    application = Waiting(SUSPEND, 10)
+    served = serve(application, clock=ThreadsLast())
+    served.turn()
+
+    in_a_thread(application.resume)
+    served.clock.turn(0.02)
+    served.turn(3)
+
+    assert application.went_on is True
+    assert bool(application.environ[STATUS]) is True
+
+
+@pytest.mark.parametrize(
+    "changed", [{"REQUEST_METHOD": "GET"}, {"HTTP_IF_NONE_MATCH": '"v1"'}]
+)
+def test_middleware_does_not_change_what_the_client_asked(changed) -> None:
+    """A copy is fresh when the client said so, in a request that may be told."""
+
+    def application(environ, start_response):
+        environ.update(changed)
+        start_response("200 OK", [("ETag", '"v1"')])
+        environ[FLUSH]()
+        return [b"body"]
+
+    post = b'POST / HTTP/1.1\r\nHost: h\r\nIf-None-Match: "v1"\r\n\r\n'
+    request = post if "REQUEST_METHOD" in changed else GET
+
+    assert status_of(serve(application, request).read()) == "HTTP/1.1 200 OK"
 
 
 def test_another_thread_may_be_too_late() -> None:

@@ -13,6 +13,7 @@ from weakref import WeakSet
 
 import pytest
 from twisted.internet.interfaces import IPushProducer
+from twisted.logger import formatEvent
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 from zope.interface.verify import verifyObject
@@ -673,6 +674,42 @@ def test_the_traceback_is_for_who_debugs(debug, shown, logged: Logged) -> None:
 
     assert (b"it says" in response) is shown
     logged.flush(Boom)
+
+
+def test_an_error_of_the_container_is_called_so(monkeypatch, logged: Logged) -> None:
+    """It ends the response all the same, and the application is not blamed."""
+
+    class Broken(Exception):
+        pass
+
+    def write(self: object, data: bytes) -> None:
+        raise Broken
+
+    blocks = Blocks(b"block", b"another")
+    served = serve(giving(blocks))
+    monkeypatch.setattr(BoundedTransport, "write", write)
+
+    served.turn()
+
+    assert blocks.asked == ["iter", "next", "close"]
+    assert served.transport.disconnecting
+    events = [event for event in logged.events if "log_failure" in event]
+    assert [formatEvent(event) for event in events] == [
+        "GET /: error in the container, please report it"
+    ]
+    assert len(logged.flush(Broken)) == 1
+
+
+@pytest.mark.parametrize(
+    "app_iter", [Blocks(Boom()), Blocks("text"), FailsInClose(b"block")]
+)
+def test_an_error_of_the_application_is_called_so(app_iter, logged: Logged) -> None:
+    """Whether it raises the error or causes it."""
+    serve(giving(app_iter)).read()
+
+    events = [event for event in logged.events if "log_failure" in event]
+    assert [formatEvent(event) for event in events] == ["GET /: application error"]
+    logged.flush(Boom, WrongType)
 
 
 @pytest.mark.parametrize("accept", [None, b"text/html", 7])

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twisted_wsgiflush.validation import not_modified
+from twisted_wsgiflush.validation import Conditions, conditions_of, not_modified
 
 SUNDAY = "Sun, 06 Nov 1994 08:49:37 GMT"
 BEFORE = "Sun, 06 Nov 1994 08:49:36 GMT"
 AFTER = "Sun, 06 Nov 1994 08:49:38 GMT"
 
 
-def environ(method: str = "GET", **conditions: str) -> dict[str, Any]:
-    return {
-        "REQUEST_METHOD": method,
-        **{f"HTTP_{name.upper()}": value for name, value in conditions.items()},
-    }
+def asked(method: str = "GET", **conditions: str) -> Conditions:
+    fields = {f"HTTP_{name.upper()}": value for name, value in conditions.items()}
+    return conditions_of({"REQUEST_METHOD": method, **fields})
 
 
 def is_fresh(
@@ -28,7 +24,7 @@ def is_fresh(
     method: str = "GET",
     **conditions: str,
 ) -> bool:
-    return not_modified(status, headers, environ(method, **conditions)) is not None
+    return not_modified(status, headers, asked(method, **conditions)) is not None
 
 
 # --- If-None-Match: RFC 9110, 13.1.2
@@ -181,8 +177,8 @@ def test_no_header_of_a_client_is_an_error(tags: str, date: str) -> None:
     """Whatever it sends, the application's response is given."""
     headers = [("ETag", '"v1"'), ("Last-Modified", SUNDAY)]
 
-    not_modified("200 OK", headers, environ(if_none_match=tags))
-    not_modified("200 OK", headers, environ(if_modified_since=date))
+    not_modified("200 OK", headers, asked(if_none_match=tags))
+    not_modified("200 OK", headers, asked(if_modified_since=date))
 
 
 DIGITS = st.integers(0, 99).map("{:02}".format)
@@ -285,7 +281,7 @@ def test_the_names_of_headers_are_of_any_case(name: str) -> None:
 
 
 def headers_of_304(*headers: tuple[str, str]) -> list[tuple[str, str]] | None:
-    return not_modified("200 OK", list(headers), environ(if_none_match="*"))
+    return not_modified("200 OK", list(headers), asked(if_none_match="*"))
 
 
 def test_a_304_carries_what_a_cache_is_to_update() -> None:

@@ -24,7 +24,7 @@ from ._pauses import Pauses
 from ._suspension import Suspension, Truth
 from ._types import Environ, Headers
 from .errors import AlreadySuspended, ResponseError
-from .validation import Freshness, not_modified
+from .validation import Freshness, conditions_of, not_modified
 
 
 class Response(Protocol):
@@ -59,9 +59,9 @@ class Extensions:
     """
 
     __slots__ = (
+        "_conditions",
         "_due",
         "_ended",
-        "_environ",
         "_fdevent_timeout",
         "_in_force",
         "_reactor",
@@ -75,9 +75,8 @@ class Extensions:
     ) -> None:
         self._reactor = reactor
         self._response = response
-        # For validation.  It holds this, too, so it is let go of at the end: a cycle
-        # of references would keep a finished request until the next collection.
-        self._environ = environ if validation else None
+        # As the client has sent it; middleware may change environ.
+        self._conditions = conditions_of(environ) if validation else None
         self._thread = threading.get_ident()
         self._suspend_status = Truth()
         self._fdevent_timeout = Truth()
@@ -115,7 +114,6 @@ class Extensions:
             back; nothing is due or in force all the same.
         """
         self._ended = True
-        self._environ = None
         suspensions = (self._due, self._in_force)
         self._due = self._in_force = None
         for suspension in suspensions:
@@ -166,9 +164,7 @@ class Extensions:
         def resume() -> bool:
             if threading.get_ident() == self._thread:
                 return suspension.resume()
-            suspended = not suspension.over
-            self._reactor.callFromThread(suspension.resume)
-            return suspended
+            return suspension.resume_from_thread(self._reactor)
 
         return resume
 
@@ -244,9 +240,9 @@ class Extensions:
         return self._ended or self._response.over
 
     def _fresh(self, status: str, headers: Headers) -> Headers | None:
-        if self._environ is None:
+        if self._conditions is None:
             return None
-        return not_modified(status, headers, self._environ)
+        return not_modified(status, headers, self._conditions)
 
 
 def _nothing_to_resume() -> bool:

@@ -25,7 +25,7 @@ from ._extensions import Extensions
 from ._pauses import Pause, Pauses
 from ._response import Response
 from ._types import Environ, WSGIApplication
-from .errors import ResponseError, WrongType
+from .errors import ApplicationError, ResponseError, WrongType
 
 _T = TypeVar("_T")
 
@@ -67,6 +67,7 @@ class Pump:
     __slots__ = (
         "_accept",
         "_app_iter",
+        "_application_failed",
         "_asking",
         "_begun",
         "_consumer",
@@ -113,6 +114,7 @@ class Pump:
         self._iterator: Iterator[bytes] = iter(())
         self._asking = False
         self._begun: list[Callable[[], object]] = []
+        self._application_failed = False
         self._named_in_log = False
         self._turn: IDelayedCall | None = None
         self._consumer_pause: Pause | None = None
@@ -201,7 +203,8 @@ class Pump:
         if block:
             self._response.write(block)
         else:
-            self._extensions.empty_block(self.pauses)
+            # What the application waits for, it may have closed.
+            self._ask(self._extensions.empty_block, self.pauses)
 
     def _finish(self) -> None:
         self._close()
@@ -210,7 +213,7 @@ class Pump:
 
     def _close(self) -> None:
         """What PEP 3333 owes the iterable, once, on every way out."""
-        self._extensions.end()
+        self._ask(self._extensions.end)  # As for an empty block.
         app_iter, self._app_iter, self._iterator = self._app_iter, (), iter(())
         try:
             close = getattr(app_iter, "close", None)
@@ -249,6 +252,9 @@ class Pump:
         self._asking = True
         try:
             return self._context.run(function, *arguments)
+        except BaseException:
+            self._application_failed = True
+            raise
         finally:
             self._asking = False
             took = self._reactor.seconds() - began
@@ -262,7 +268,7 @@ class Pump:
                 )
 
     def _guard(self, work: Callable[..., None], *arguments: Any) -> None:
-        """Do a piece of work; if the application fails in it, see to that."""
+        """Do a piece of work; if that fails, end the response."""
         try:
             work(*arguments)
         except BaseException:
@@ -270,10 +276,15 @@ class Pump:
 
     def _failed(self, failure: Failure) -> None:
         if isinstance(failure.value, ResponseError) and self._response.replaceable:
+            self._application_failed = False
             self._guard(self._replace, failure.value)
             return
+        whose = "application error"
+        if not self._application_failed and not failure.check(ApplicationError):
+            whose = "error in the container, please report it"
+        self._application_failed = False
         _log.failure(
-            "{request}: application error", failure, request=self._request_name
+            "{request}: {whose}", failure, request=self._request_name, whose=whose
         )
         shown = failure if self._debug else None
         try:

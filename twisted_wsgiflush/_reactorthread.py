@@ -18,7 +18,11 @@ _starting = threading.Lock()
 
 
 def running_reactor() -> Any:
-    """The reactor of this process, running."""
+    """
+    The reactor of this process, running.  Call in another thread than the reactor's.
+
+    :raises CannotBlock: in the reactor's thread, or when the reactor has run and ended.
+    """
     from twisted.internet import reactor
 
     if isInIOThread():

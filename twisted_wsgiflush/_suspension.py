@@ -50,6 +50,7 @@ class Suspension:
     """
 
     __slots__ = (
+        "_asked",
         "_pause",
         "_status",
         "_timeout",
@@ -68,6 +69,7 @@ class Suspension:
         wait: Wait | None = None,
     ) -> None:
         self.over = False
+        self._asked = False
         self._timeout = timeout
         self._status = status
         self._true_when_resumed = true_when_resumed
@@ -77,6 +79,8 @@ class Suspension:
 
     def take_effect(self, pauses: Pauses, reactor: Any) -> None:
         """The empty block is here: hold the pump, unless it is resumed already."""
+        if self._asked:
+            self.resume()
         if self.over:
             return
         self._pause = pauses.hold("the application is suspended")
@@ -95,6 +99,19 @@ class Suspension:
         """
         return self._end(resumed=True)
 
+    def resume_from_thread(self, reactor: Any) -> bool:
+        """
+        As :meth:`resume`, in a thread other than the reactor's, which does it later.
+
+        :returns: what is true now.
+        """
+        if self.over:
+            return False
+        # The reactor may come to a timeout, or to the empty block, first.
+        self._asked = True
+        reactor.callFromThread(self.resume)
+        return True
+
     def abandon(self) -> None:
         """
         The application will not go on: give everything back, and tell no status.
@@ -107,7 +124,8 @@ class Suspension:
         self._timer = None
         # A reactor looks at the time before it looks at descriptors, and may come
         # late to both.
-        self._end(resumed=self._wait is not None and self._wait.has_ended())
+        ended = self._wait is not None and self._wait.has_ended()
+        self._end(resumed=ended or self._asked)
 
     def _end(self, *, resumed: bool | None) -> bool:
         if self.over:

@@ -14,7 +14,12 @@ from typing import Any
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.error import ConnectionRefusedError
-from twisted.internet.interfaces import IProtocol, IProtocolFactory, IReactorTime
+from twisted.internet.interfaces import (
+    IProtocol,
+    IProtocolFactory,
+    IReactorTime,
+    IStreamClientEndpoint,
+)
 from twisted.web.client import URI, Agent, HTTPConnectionPool
 from twisted.web.error import SchemeNotSupported
 from twisted.web.http_headers import Headers
@@ -114,7 +119,7 @@ class SubrequestAgent:
         return answer
 
 
-@implementer(IAgentEndpointFactory)
+@implementer(IAgentEndpointFactory, IStreamClientEndpoint)
 class _Connection:
     """
     The way to a site, for one request.

@@ -8,12 +8,12 @@ asked is the decision of who flushes.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
-from typing import Any, TypeAlias
+from typing import NamedTuple, TypeAlias
 
-from ._types import Headers
+from ._types import Environ, Headers
 
 Freshness: TypeAlias = Callable[[str, Headers], Headers | None]
 """``not_modified`` for the client of one request."""
@@ -48,8 +48,25 @@ _LEFT_OUT = frozenset(
 )
 
 
+class Conditions(NamedTuple):
+    """What a client wants to know, in the words of PEP 3333's environ."""
+
+    request_method: str
+    if_none_match: str | None
+    if_modified_since: str | None
+
+
+def conditions_of(environ: Environ) -> Conditions:
+    """The conditions of a request."""
+    return Conditions(
+        environ["REQUEST_METHOD"],
+        environ.get("HTTP_IF_NONE_MATCH"),
+        environ.get("HTTP_IF_MODIFIED_SINCE"),
+    )
+
+
 def not_modified(
-    status: str, headers: Headers, environ: Mapping[str, Any]
+    status: str, headers: Headers, conditions: Conditions
 ) -> Headers | None:
     """
     The headers of the 304 to send in place of a response; None when the client needs
@@ -59,19 +76,17 @@ def not_modified(
 
     :param status: as the application passed it to ``start_response``.
     :param headers: likewise.
-    :param environ: of the request.
     """
-    if status[:3] != "200" or environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
+    if status[:3] != "200" or conditions.request_method not in ("GET", "HEAD"):
         return None
     fields = {name.lower(): value.strip(" \t") for name, value in headers}
     etag, last_modified = fields.get("etag"), fields.get("last-modified")
     if etag is None and last_modified is None:
         return None
-    if_none_match = environ.get("HTTP_IF_NONE_MATCH")
-    if if_none_match is not None:
-        fresh = _matches(if_none_match, etag)
+    if conditions.if_none_match is not None:
+        fresh = _matches(conditions.if_none_match, etag)
     else:
-        fresh = _not_since(environ.get("HTTP_IF_MODIFIED_SINCE"), last_modified)
+        fresh = _not_since(conditions.if_modified_since, last_modified)
     if not fresh:
         return None
     # Without an ETag, Last-Modified guides the update of a cache.
