@@ -3,7 +3,8 @@ A page that is composed of others of this process, which are asked in parallel.
 
 wsgiflush examples/compose.py
 
-Each part takes a second, and so does the page: treq asks them without a socket.
+Each part takes a second, and so does the page: treq, which must be installed, asks them
+without a socket.
 """
 
 from functools import cache

@@ -3,7 +3,8 @@ A database without a thread: in a plain generator, and in a coroutine at /corout
 
 PGHOST=localhost PGUSER=me wsgiflush examples/postgres.py
 
-Each request sleeps in PostgreSQL, 20 at a time. See pgpool.py and pgconnection.py.
+Each request sleeps in PostgreSQL, 20 at a time. See pgpool.py and pgconnection.py. It
+needs psycopg.
 """
 
 from pgpool import Pool

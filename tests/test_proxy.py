@@ -6,9 +6,11 @@ from __future__ import annotations
 
 import select
 import socket
+import ssl
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from http.client import HTTPConnection, HTTPResponse, IncompleteRead
+from pathlib import Path
 from typing import Any
 
 import commandline
@@ -42,8 +44,8 @@ class Asked:
         self.line = self.stream.readline().decode().strip()
         self.headers: dict[str, str] = {}
         while line := self.stream.readline().strip().decode("latin-1"):
-            name, _, value = line.partition(": ")
-            self.headers[name.lower()] = value
+            name, _, value = line.partition(":")
+            self.headers[name.lower()] = value.strip()
 
     def send(self, data: bytes) -> None:
         self.connection.sendall(data)
@@ -51,6 +53,14 @@ class Asked:
     def close(self) -> None:
         self.stream.close()
         self.connection.close()
+
+    def read_until_it_is_left(self) -> int:
+        """How many bytes there are until the proxy closes the connection."""
+        size = 0
+        with suppress(ConnectionResetError):
+            while data := self.stream.read1(MIB):
+                size += len(data)
+        return size
 
     @property
     def left(self) -> bool:
@@ -118,16 +128,20 @@ def test_the_response_is_passed_on(upstream: Upstream, client: Client) -> None:
             b"HTTP/1.1 418 I'm a teapot\r\nX-One: 1\r\n"
             b"Set-Cookie: a\r\nSet-Cookie: b\r\n"
             b"Keep-Alive: timeout=5\r\nProxy-Authenticate: Basic\r\n"
+            b"Trailer: X-Three\r\nProxy-Connection: close\r\nX-Latin: \xe9\r\n"
             b"Content-Length: 5\r\n\r\nshort"
         )
         response = client.response()
         body = response.read()
     assert (response.status, response.reason) == (418, "I'm a teapot")
     assert response.headers["X-One"] == "1"
+    assert response.headers["X-Latin"] == "\xe9"
     assert response.headers.get_all("Set-Cookie") == ["a", "b"]
     assert response.headers["Content-Length"] == "5"
     assert "Keep-Alive" not in response.headers
     assert "Proxy-Authenticate" not in response.headers
+    assert "Trailer" not in response.headers
+    assert "Proxy-Connection" not in response.headers
     assert body == b"short"
 
 
@@ -140,8 +154,11 @@ def test_the_request_is_passed_on(upstream: Upstream, client: Client) -> None:
         Accept="text/x",
         X_This="1",
         X_Only_Here="1",
+        X_Latin="\xe9",
         Connection="close, X-Only-Here",
+        Proxy_Connection="close",
         TE="trailers",
+        Trailer="X-Three",
         Content_Type="text/y",
     )
     with closing(upstream.accept()) as asked:
@@ -154,10 +171,55 @@ def test_the_request_is_passed_on(upstream: Upstream, client: Client) -> None:
     assert asked.headers["content-type"] == "text/y"
     assert asked.headers["content-length"] == "300000"
     assert asked.headers["x-this"] == "1"
+    assert asked.headers["x-latin"] == "\xe9"
     assert "x-only-here" not in asked.headers
     assert "te" not in asked.headers
+    assert "trailer" not in asked.headers
+    assert "proxy-connection" not in asked.headers
     assert body == b"x" * 300_000
     assert response.status == 204
+
+
+@pytest.mark.parametrize(
+    ("target", "line"),
+    [
+        ("http://other.example/a%2Fb?c", "GET /a%2Fb?c HTTP/1.1"),
+        ("HTTPS://other.example:81?c", "GET /?c HTTP/1.1"),
+        ("//other.example/a", "GET //other.example/a HTTP/1.1"),
+    ],
+)
+def test_the_upstream_is_always_the_same(
+    upstream: Upstream, client: Client, target: str, line: str
+) -> None:
+    """Of a target in absolute form, the path and the query are passed on."""
+    client.ask(target)
+    with closing(upstream.accept()) as asked:
+        asked.send(b"HTTP/1.1 204 No Content\r\n\r\n")
+        assert client.response().status == 204
+    assert asked.line == line
+
+
+def test_what_the_client_does_not_say_is_not_said(
+    upstream: Upstream, client: Client
+) -> None:
+    """A body without a type has none behind the proxy."""
+    client.ask("/", "PUT", b"x")
+    with closing(upstream.accept()) as asked:
+        asked.send(b"HTTP/1.1 204 No Content\r\n\r\n")
+        assert client.response().status == 204
+    assert asked.headers["content-length"] == "1"
+    assert "content-type" not in asked.headers
+
+
+def test_a_body_may_be_empty(upstream: Upstream, client: Client) -> None:
+    """Its length is passed on as any other."""
+    client.ask()
+    with closing(upstream.accept()) as asked:
+        asked.send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+        response = client.response()
+        assert response.read() == b""
+    assert response.headers["Content-Length"] == "0"
+    assert "Transfer-Encoding" not in response.headers
 
 
 @pytest.mark.parametrize(
@@ -203,13 +265,69 @@ def test_an_upstream_that_is_not_there_is_a_502(
 def test_an_upstream_that_does_not_answer_is_a_502(
     upstream: Upstream, client: Client
 ) -> None:
-    """It hangs up, or speaks something else."""
-    for answer in (b"", b"SSH-2.0-OpenSSH\r\n"):
+    """It hangs up, speaks something else, or sends what may not be passed on."""
+    for answer in (
+        b"",
+        b"SSH-2.0-OpenSSH\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-One: a\x01b\r\n\r\nhi",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-\xe9: 1\r\n\r\nhi",
+        b"HTTP/1.1 200 O\x01K\r\nContent-Length: 2\r\n\r\nhi",
+        b"HTTP/1.1 2000 OK\r\nContent-Length: 2\r\n\r\nhi",
+    ):
         client.ask()
         with closing(upstream.accept()) as asked:
             asked.send(answer)
         response = client.response()
         assert (response.status, response.read()) == (502, b"")
+
+
+def test_an_upstream_that_hangs_up_in_the_request_is_a_502(
+    upstream: Upstream, proxy: Server, client: Client
+) -> None:
+    """Also when it has not read the body, and the log has nothing to say."""
+    client.ask("/", "PUT", bytes(32 * MIB))
+    upstream.accept().close()
+    assert client.response().status == 502
+    client.close()
+    assert proxy.stop().stdout == ""
+
+
+def test_an_early_answer_ends_the_request(
+    upstream: Upstream, proxy: Server, client: Client
+) -> None:
+    """Who has answered is sent no more, and the log has nothing to say."""
+    client.ask("/", "PUT", bytes(32 * MIB))
+    with closing(upstream.accept()) as asked:
+        asked.send(b"HTTP/1.1 413 Too Much\r\nContent-Length: 3\r\n\r\nbig")
+        response = client.response()
+        assert (response.status, response.read()) == (413, b"big")
+        assert asked.read_until_it_is_left() < 32 * MIB
+    client.close()
+    assert proxy.stop().stdout == ""
+
+
+def test_the_upstream_may_have_tls(
+    monkeypatch: pytest.MonkeyPatch, upstream: Upstream, certificate: Path
+) -> None:
+    """Its certificate is checked as a browser does."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    upstream.listener = context.wrap_socket(upstream.listener, server_side=True)
+    monkeypatch.setenv("UPSTREAM", f"https://localhost:{upstream.port}")
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    with (
+        closing(upstream.listener),
+        commandline.serving(EXAMPLE, cwd=CHECKOUT) as proxy,
+        closing(Client(proxy)) as client,
+    ):
+        client.ask()
+        with closing(upstream.accept()) as asked:
+            asked.send(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nsecret")
+            response = client.response()
+            assert (response.status, response.read()) == (200, b"secret")
+        client.ask()
+        upstream.accept().close()
+        assert client.response().status == 502
 
 
 def test_an_upstream_that_takes_too_long_is_a_504(

@@ -28,7 +28,8 @@ def blocks_of_body(response: IResponse) -> AsyncGenerator[bytes, None]:
 
     :param response: of any ``IAgent``; of treq with ``unbuffered=True``.
     :returns: the blocks; asking for one raises ``ResponseFailed`` when the connection
-        was lost before the body's end.
+        was lost before the body's end.  A body without a length that is not chunked
+        ends with the connection, however that ends: Twisted's client does not tell.
     """
     blocks = _blocks_of_body(response)
     # Else aclose() would run nothing of it before the first block is asked for.
