@@ -658,6 +658,47 @@ async def test_what_is_written_too_late_is_dropped() -> None:
 
 
 @ensureDeferred
+async def test_who_has_a_fresh_copy_does_not_wait() -> None:
+    """Not even for a suspension that was due before the flush."""
+    asked = Asked(HTTP_IF_NONE_MATCH='"v1"')
+
+    def application(environ: Any, start_response: Any) -> Any:
+        start_response("200 OK", [("ETag", '"v1"')])
+        environ["x-wsgiorg.suspend"]()
+        yield environ["x-wsgiorg.flush"]()
+
+    await asked.to(application)
+    assert asked.status == "304 Not Modified"
+    assert asked.headers == [("ETag", '"v1"')]
+
+
+@ensureDeferred
+async def test_a_descriptor_that_the_reactor_refuses_is_an_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It is raised by the empty block; nobody waits, and nothing stays open."""
+    reactor: Any
+    from twisted.internet import reactor
+
+    ours, theirs = socket.socketpair()
+    before = open_descriptors()
+
+    def refuse(reader: object) -> None:
+        raise PermissionError("refused")
+
+    def application(environ: Any, start_response: Any) -> Any:
+        yield environ["x-wsgiorg.fdevent.readable"](ours)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(reactor, "addReader", refuse)
+        with pytest.raises(PermissionError, match="refused"):
+            await Asked().to(application)
+    assert open_descriptors() == before
+    ours.close()
+    theirs.close()
+
+
+@ensureDeferred
 async def test_nothing_is_resumed_once_it_is_over() -> None:
     """A suspension that never came into force cannot be resumed afterwards."""
     kept: list[Any] = []
