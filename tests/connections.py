@@ -1,22 +1,26 @@
 """
 Clients of the stock site on each kind of connection, TCP, TLS and HTTP/2, without a
-socket and with a clock that the test turns; and what applications give them.
+socket, or with one but no network, and with a clock that the test turns; and what
+applications give them.
 """
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 from h2.config import H2Configuration
 from h2.connection import H2Connection as H2Client
 from h2.errors import ErrorCodes
-from h2.events import DataReceived, Event
+from h2.events import DataReceived, Event, ResponseReceived
 from h2.settings import SettingCodes, Settings
 from OpenSSL import SSL
 from twisted.internet.interfaces import IProtocol
 from twisted.internet.ssl import CertificateOptions
+from twisted.internet.unix import Server
 from twisted.protocols.tls import TLSMemoryBIOFactory
+from twisted.python.failure import Failure
 from twisted.web._http2 import H2Connection
 from twisted.web.resource import IResource
 from twisted.web.server import Site
@@ -86,6 +90,13 @@ def in_turn(*app_iters: Any) -> WSGIApplication:
     return application
 
 
+class TCPTransport(BoundedTransport):
+    """What TLS takes for granted of a transport."""
+
+    def setTcpNoDelay(self, enabled: bool) -> None:
+        assert enabled
+
+
 class Client:
     """
     A client of an application, which has connected and asked for nothing yet.
@@ -93,7 +104,7 @@ class Client:
     :param limit: how many unread bytes fill the connection.
     """
 
-    transport: BoundedTransport
+    transport: Any
 
     def __init__(self, application: WSGIApplication, limit: int = 65536) -> None:
         self.clock = Turns()
@@ -105,9 +116,21 @@ class Client:
         return Site(resource, timeout=None, reactor=self.clock)
 
     def connect(self, limit: int) -> None:
-        protocol = self.site.buildProtocol(None)
-        self.transport = BoundedTransport(protocol, limit)
+        self.accept(self.factory().buildProtocol(None), limit)
+
+    def factory(self) -> Any:
+        """What the connection is made to."""
+        return self.site
+
+    def accept(self, protocol: Any, limit: int) -> None:
+        """Make the server's side of the connection."""
+        self.transport = TCPTransport(protocol, limit)
         protocol.makeConnection(self.transport)
+
+    def receive(self) -> bytes:
+        """Take what has come over the connection."""
+        received: bytes = self.transport.drain()
+        return received
 
     def send(self, data: bytes) -> None:
         """Send some bytes."""
@@ -124,7 +147,7 @@ class Client:
 
     def drain(self) -> bytes:
         """The client reads what there is, and returns what it has read until now."""
-        self.received += self.transport.drain()
+        self.received += self.receive()
         return self.received
 
     def read(self, turns: int = 60) -> bytes:
@@ -134,17 +157,19 @@ class Client:
             self.drain()
         return self.body
 
+    def leave(self) -> None:
+        """The client goes away."""
+        self.transport.lose()
+
+    @property
+    def has_head(self) -> bool:
+        """Whether the first response's head has been read."""
+        return b"\r\n\r\n" in self.received
+
     @property
     def body(self) -> bytes:
         """What has been read of the first response's body."""
         return self.received.partition(b"\r\n\r\n")[2]
-
-
-class TCPTransport(BoundedTransport):
-    """What TLS takes for granted of a transport."""
-
-    def setTcpNoDelay(self, enabled: bool) -> None:
-        assert enabled
 
 
 class TLSClient(Client):
@@ -153,15 +178,15 @@ class TLSClient(Client):
     options: CertificateOptions
 
     def connect(self, limit: int) -> None:
-        factory = TLSMemoryBIOFactory(self.options, False, self.site, self.clock)
-        protocol = factory.buildProtocol(None)
-        self.transport = TCPTransport(protocol, limit)
         self._tls = SSL.Connection(SSL.Context(SSL.TLS_CLIENT_METHOD), None)
         self._tls.set_connect_state()
-        protocol.makeConnection(self.transport)
+        super().connect(limit)
         while not self._shake_hands():
             self._talk()
         self._talk()
+
+    def factory(self) -> Any:
+        return TLSMemoryBIOFactory(self.options, False, self.site, self.clock)
 
     def _shake_hands(self) -> bool:
         try:
@@ -172,10 +197,11 @@ class TLSClient(Client):
 
     def _talk(self) -> None:
         super().send(self._tls.bio_read(65536))
+        self.turn()
         self._hear()
 
     def _hear(self) -> None:
-        if heard := self.transport.drain():
+        if heard := self.receive():
             self._tls.bio_write(heard)
 
     def send(self, data: bytes) -> None:
@@ -215,9 +241,7 @@ class HTTP2Client(Client):
         protocol: Any = H2Connection(reactor=self.clock)
         protocol.requestFactory = self.site.requestFactory
         protocol.site = protocol.factory = self.site
-        wrapper = self.wrap(protocol)
-        self.transport = BoundedTransport(wrapper, limit)
-        wrapper.makeConnection(self.transport)
+        self.accept(self.wrap(protocol), limit)
         self.transport.registerProducer(protocol, True)
         self.h2 = H2Client(H2Configuration(header_encoding="utf-8"))
         # The first settings: later ones are the server's to acknowledge.
@@ -257,9 +281,13 @@ class HTTP2Client(Client):
         self.talk()
 
     def drain(self) -> bytes:
-        self.events += self.h2.receive_data(self.transport.drain())
+        self.events += self.h2.receive_data(self.receive())
         self.talk()
         return self.body
+
+    @property
+    def has_head(self) -> bool:
+        return bool(self.of(1, ResponseReceived))
 
     @property
     def body(self) -> bytes:
@@ -277,3 +305,55 @@ class HTTP2Client(Client):
             for event in self.events
             if isinstance(event, kind) and event.stream_id == stream  # type: ignore[attr-defined]
         ]
+
+
+class Socket(Server):
+    """A connected socket of the server, with what TLS takes for granted of it."""
+
+    def setTcpNoDelay(self, enabled: bool) -> None:
+        assert enabled
+
+
+class OverSocket(Client):
+    """
+    A client that is connected by a pair of sockets: a kernel takes the bytes.
+
+    :param limit: of the kernel's buffer, as ``SO_SNDBUF`` has it.
+    """
+
+    sockets: ClassVar[list[socket.socket]] = []
+    """Of all clients, for the tests to close."""
+
+    def accept(self, protocol: Any, limit: int) -> None:
+        self._socket, other = socket.socketpair()
+        self._socket.setblocking(False)
+        self.sockets.extend([self._socket, other])
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, limit)
+        self.transport = Socket(other, protocol, None, None, 0, self.clock)
+        protocol.makeConnection(self.transport)
+
+    def receive(self) -> bytes:
+        received = b""
+        try:
+            while some := self._socket.recv(65536):
+                received += some
+        except BlockingIOError:
+            pass
+        return received
+
+    def leave(self) -> None:
+        self._socket.close()
+        # The clock leaves it to those who read to act on what they find.
+        self.transport.connectionLost(Failure(self.transport.doRead()))
+
+
+class SocketClient(OverSocket):
+    """A client of HTTP/1.1 over a socket."""
+
+
+class TLSSocketClient(OverSocket, TLSClient):
+    """A client that speaks TLS over a socket."""
+
+
+class HTTP2SocketClient(OverSocket, HTTP2Client):
+    """A client that speaks HTTP/2 over a socket."""

@@ -1116,15 +1116,21 @@ def test_one_that_gives_block_after_block_in_the_end_is_closed(
 
     async def generator(environ, start_response):
         start_response("200 OK", [])
-        while not tested:
-            with suppress(BaseException):
+        while True:
+            try:
                 yield b"block"
+            except BaseException:
+                if tested:
+                    raise
 
     async def coroutine(environ, start_response):
         start_response("200 OK", [])
-        while not tested:
-            with suppress(BaseException):
+        while True:
+            try:
                 await pass_on(b"block")
+            except BaseException:
+                if tested:
+                    raise
 
     tested: list[bool] = []
 

@@ -229,7 +229,7 @@ every_way = pytest.mark.parametrize(
 )
 
 
-@pytest.mark.parametrize("kind", ["TCP", "UNIX"])
+@every_kind
 @every_way
 @pytest_twisted.ensureDeferred
 async def test_a_flushed_head_has_arrived_before_a_block_is_asked_for(

@@ -384,6 +384,51 @@ def test_a_large_block_is_handed_over_piece_by_piece() -> None:
     assert max(written) < 100_000
 
 
+def test_a_head_that_waits_for_the_connection_keeps_it_from_being_asked() -> None:
+    """It is not in the queue that Twisted has for each stream."""
+    second = Blocks(*BLOCKS)
+
+    def application(environ, start_response):
+        start_response("200 OK", [])
+        environ["x-wsgiorg.flush"]()
+        return second
+
+    large = giving(iter([b"x" * 60_000] * 10))
+    client = HTTP2Client(in_turn_of([large, application]), limit=1000)
+    client.get()
+    client.turn(8)
+    client.get()
+
+    client.turn(20)
+    asked_while_full = second.asked
+    client.read(turns=100)
+
+    assert asked_while_full == 0
+    assert client.body_of(3) == BODY
+    assert client.of(3, StreamEnded)
+
+
+def test_flushing_without_end_while_the_window_is_closed() -> None:
+    """What has been flushed often is sent once."""
+
+    def application(environ, start_response):
+        write = start_response("200 OK", [])
+        for number in range(3):
+            write(b"%d" % number)
+            yield environ["x-wsgiorg.flush"]()
+            yield environ["x-wsgiorg.flush"]()
+
+    client = HTTP2Client(application, window=0)
+    client.get()
+    client.read()
+
+    client.open_window(1000)
+    client.read()
+
+    assert client.body == b"012"
+    assert client.of(1, StreamEnded)
+
+
 @pytest.mark.parametrize("window", [100, 50])
 def test_the_end_needs_no_window(window) -> None:
     """A body that just fits is ended."""
@@ -630,7 +675,14 @@ def test_a_connection_that_a_head_breaks_is_no_error(
 
 def test_a_connection_that_a_reset_breaks_closes_once(logged: Logged) -> None:
     """Twisted aborts it also for that, and for answers to pings."""
-    failing = [Blocks(*[b""] * 5, Boom()), Blocks(*[b""] * 5, Boom())]
+
+    def fail_when_full() -> bytes:
+        if full:
+            raise Boom
+        return b""
+
+    full: list[bool] = []
+    failing = [Blocks(*[fail_when_full] * 50), Blocks(*[fail_when_full] * 50)]
     app_iters = iter(failing)
 
     def application(environ, start_response):
@@ -640,11 +692,12 @@ def test_a_connection_that_a_reset_breaks_closes_once(logged: Logged) -> None:
     client = Endings(in_turn_of([application, application, one_block]), limit=1)
     client.get()
     client.get()
-    client.read(turns=3)
+    client.read(turns=10)
     client.get()
     for _ in range(1023):
         client.h2.ping(b"12345678")  # Each is answered by 17 bytes; 17 KiB are kept.
     client.talk()
+    full.append(True)
 
     client.turn(3)
 

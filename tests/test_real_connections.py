@@ -15,6 +15,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from itertools import chain, repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -498,17 +499,17 @@ async def connect(tmp_path: Path, certificate: Path) -> AsyncIterator[Connect]:
 
 
 class Blocks:
-    """What an application returns: the same block for ever."""
+    """What an application returns: some blocks, and the last of them for ever."""
 
-    def __init__(self, block: bytes) -> None:
+    def __init__(self, *blocks: bytes) -> None:
         self.closed = 0
-        self._block = block
+        self._blocks = chain(blocks, repeat(blocks[-1]))
 
     def __iter__(self) -> Iterator[bytes]:
         return self
 
     def __next__(self) -> bytes:
-        return self._block
+        return next(self._blocks)
 
     def close(self) -> None:
         self.closed += 1
@@ -574,6 +575,35 @@ async def test_a_client_that_leaves_closes_once(
 
     await true(lambda: blocks.closed)
     assert blocks.closed == 1
+
+
+@pytest.mark.parametrize("kind", ["TCP", "UNIX", "TLS"])
+@pytest_twisted.ensureDeferred
+async def test_a_client_that_has_pipelined_much_and_leaves_is_noticed_when_it_goes_on(
+    kind, connect: Connect
+) -> None:
+    """
+    Twisted reads 16 KiB in advance, and then nothing while a response is not over:
+    so this is noticed by what is written, and not at once.
+    """
+    resumes: list[Callable[[], bool]] = []
+    blocks = Blocks(b"", b"block")
+
+    def application(environ, start_response):
+        start_response("200 OK", [])
+        resumes.append(environ["x-wsgiorg.suspend"]())
+        return blocks
+
+    client = await connect(kind, application)
+    client.send(GET + GET * (32_768 // len(GET)))
+    await true(lambda: resumes)
+
+    await client.leave()
+    resumes[0]()
+
+    await true(lambda: blocks.closed)
+    assert blocks.closed == 1
+    assert len(resumes) == 1
 
 
 @pytest_twisted.ensureDeferred

@@ -1,10 +1,11 @@
 """
-What a response becomes on each kind of connection: TCP, TLS and HTTP/2, all without
-a socket and with a clock that the test turns.
+What a response becomes on each kind of connection: a TCP or UNIX socket, TLS and
+HTTP/2, all without a network and with a clock that the test turns.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,16 +17,18 @@ from connections import (
     Boom,
     Client,
     HTTP2Client,
+    HTTP2SocketClient,
+    SocketClient,
     TLSClient,
+    TLSSocketClient,
     giving,
     in_turn,
 )
-from twisted.internet.interfaces import IWriteDescriptor
 from twisted.internet.ssl import PrivateCertificate
-from zope.interface import implementer
+from twisted.protocols.policies import WrappingFactory
 
 from twisted_wsgiflush._types import WSGIApplication
-from twisted_wsgiflush.testing import GET, BoundedTransport, serve
+from twisted_wsgiflush.testing import GET, serve
 
 if TYPE_CHECKING:
     from conftest import Logged
@@ -41,8 +44,45 @@ def tls(certificate: Path) -> None:
     TLSClient.options = key_and_certificate.options()
 
 
+@pytest.fixture(autouse=True)
+def sockets() -> Iterator[None]:
+    """Close those that a test has opened."""
+    yield
+    while SocketClient.sockets:
+        SocketClient.sockets.pop().close()
+
+
+class WrappedClient(SocketClient):
+    """
+    A client of a site whose connections something looks on at.
+
+    As the command does, and a PROXY protocol in front.
+    """
+
+    def factory(self) -> Any:
+        return WrappingFactory(self.site)
+
+
 every_connection = pytest.mark.parametrize(
-    "connect", [Client, TLSClient, HTTP2Client], ids=["TCP", "TLS", "HTTP/2"]
+    "connect",
+    [
+        Client,
+        SocketClient,
+        WrappedClient,
+        TLSClient,
+        TLSSocketClient,
+        HTTP2Client,
+        HTTP2SocketClient,
+    ],
+    ids=[
+        "no socket",
+        "socket",
+        "wrapped socket",
+        "TLS",
+        "TLS on a socket",
+        "HTTP/2",
+        "HTTP/2 on a socket",
+    ],
 )
 
 
@@ -105,7 +145,9 @@ def test_a_large_block_has_left_when_the_next_is_asked_for(connect) -> None:
     assert received == [0, 100_000, 200_000]
 
 
-@every_connection
+@pytest.mark.parametrize(
+    "connect", [Client, TLSClient, HTTP2Client], ids=["no socket", "TLS", "HTTP/2"]
+)
 def test_what_is_unread_is_bounded(connect) -> None:
     """By what the connection holds and a block, whatever time goes by."""
     blocks = Blocks(*[b"x" * 1000] * 1000)
@@ -155,7 +197,7 @@ def test_a_lost_connection_closes_once(connect, limit, turns) -> None:
     client.get()
     client.turn(turns)
 
-    client.transport.lose()
+    client.leave()
     asked = blocks.asked
     client.turn(3)
 
@@ -184,7 +226,9 @@ def yielding_too_much(environ, start_response):
     yield from BLOCKS
 
 
-@pytest.mark.parametrize("connect", [Client, TLSClient], ids=["TCP", "TLS"])
+@pytest.mark.parametrize(
+    "connect", [Client, SocketClient, TLSClient], ids=["no socket", "socket", "TLS"]
+)
 @pytest.mark.parametrize("turns", range(5))
 @pytest.mark.parametrize(
     "application", [yielding, writing_and_yielding, yielding_too_much]
@@ -197,7 +241,7 @@ def test_a_lost_connection_leaves_nothing_scheduled(
     client.get()
     client.turn(turns)
 
-    client.transport.lose()
+    client.leave()
 
     assert client.clock.getDelayedCalls() == []
 
@@ -274,6 +318,150 @@ def test_what_was_written_has_left_when_a_block_is_asked_for(connect) -> None:
     client.turn(20)
 
     assert received == [b"before"]
+
+
+def flushes_in_its_call(environ: Any, blocks: Blocks) -> Any:
+    environ["x-wsgiorg.flush"]()
+    return blocks
+
+
+def flushes_in_its_first_block(environ: Any, blocks: Blocks) -> Any:
+    yield environ["x-wsgiorg.flush"]()
+    yield from blocks
+
+
+def flushes_after_an_empty_block(environ: Any, blocks: Blocks) -> Any:
+    yield b""
+    yield environ["x-wsgiorg.flush"]()
+    yield from blocks
+
+
+def flushes_when_time_is_up(environ: Any, blocks: Blocks) -> Any:
+    environ["x-wsgiorg.suspend"](0)
+    yield b""
+    yield environ["x-wsgiorg.flush"]()
+    yield from blocks
+
+
+def is_flushed_while_suspended(environ: Any, blocks: Blocks) -> Any:
+    resume = environ["x-wsgiorg.suspend"]()
+
+    def flush_and_resume() -> None:
+        environ["x-wsgiorg.flush"]()
+        resume()
+
+    environ["twisted.reactor"].callLater(0, flush_and_resume)
+    yield b""
+    yield from blocks
+
+
+def writes_nothing(environ: Any, blocks: Blocks) -> Any:
+    yield environ["a test's write"](b"") or b""
+    yield from blocks
+
+
+@every_connection
+@pytest.mark.parametrize(
+    "flushing",
+    [
+        flushes_in_its_call,
+        flushes_in_its_first_block,
+        flushes_after_an_empty_block,
+        flushes_when_time_is_up,
+        is_flushed_while_suspended,
+        writes_nothing,
+    ],
+)
+def test_a_flushed_head_has_left_when_a_block_is_asked_for(connect, flushing) -> None:
+    """It does not wait for an application that takes its time for the block."""
+    has_head: list[object] = []
+
+    def next_block() -> bytes:
+        client.drain()
+        has_head.append(client.has_head)
+        return b"block"
+
+    def application(environ, start_response):
+        environ["a test's write"] = start_response("200 OK", [])
+        return flushing(environ, Blocks(next_block))
+
+    client = connect(application)
+    client.get()
+
+    client.turn(20)
+
+    assert has_head == [True]
+
+
+@pytest.mark.parametrize(
+    "connect", [TLSSocketClient, HTTP2SocketClient], ids=["TLS", "HTTP/2"]
+)
+@pytest.mark.parametrize("moment", range(1, 6))
+def test_what_a_timed_call_writes_has_left_when_a_block_is_asked_for(
+    connect, moment
+) -> None:
+    """Whenever it comes, also when a block before it was on its way."""
+    received = []
+
+    def application(environ, start_response):
+        write = start_response("200 OK", [])
+
+        def tick(left: int) -> None:
+            if left:
+                environ["twisted.reactor"].callLater(0, tick, left - 1)
+            else:
+                write(b"written")
+                written.append(True)
+
+        def blocks():
+            tick(moment)
+            yield b"first"
+            while not written:
+                yield b""
+            client.drain()
+            received.append(b"written" in client.body)
+            yield b"last"
+
+        written: list[bool] = []
+        return blocks()
+
+    client = connect(application)
+    client.get()
+
+    client.turn(30)
+
+    assert received == [True]
+
+
+@pytest.mark.parametrize(
+    "connect", [TLSSocketClient, HTTP2SocketClient], ids=["TLS", "HTTP/2"]
+)
+def test_what_is_written_between_the_call_and_the_first_block_has_left(
+    connect,
+) -> None:
+    """A timed call has asked for its turn before there was an iterable to wait."""
+    received = []
+
+    def application(environ, start_response):
+        write = start_response("200 OK", [])
+        write(b"call")
+        environ["twisted.reactor"].callLater(0, write, b"later")
+
+        def blocks():
+            client.drain()
+            received.append(client.body)
+            yield b"block"
+
+        return blocks()
+
+    client = connect(application)
+    client.get()
+
+    client.turn(20)
+
+    (body,) = received
+    assert b"call" in body
+    assert b"later" in body
 
 
 # --- TCP: what the stock request makes of a head
@@ -409,39 +597,16 @@ def test_an_error_before_the_head_goes_on(logged: Logged) -> None:
     assert len(logged.flush(Boom)) == 1
 
 
-@implementer(IWriteDescriptor)
-class SocketTransport(BoundedTransport):
-    """A transport that can be told to write now, as that of a socket."""
-
-    def __init__(self, protocol: Any, limit: int) -> None:
-        super().__init__(protocol, limit)
-        self.kernel = b""
-
-    def doWrite(self) -> None:
-        self.kernel += self.drain()
-
-    def fileno(self) -> int:
-        return -1
-
-    def connectionLost(self, reason: object) -> None:
-        self.lose()
-
-    def logPrefix(self) -> str:
-        return "fake"
+# --- sockets: what the kernel has
 
 
-class SocketClient(Client):
-    """A client on such a transport."""
-
-    transport: SocketTransport
-
-    def connect(self, limit: int) -> None:
-        protocol = self.site.buildProtocol(None)
-        self.transport = SocketTransport(protocol, limit)
-        protocol.makeConnection(self.transport)
+every_socket = pytest.mark.parametrize(
+    "connect", [SocketClient, WrappedClient], ids=["socket", "wrapped socket"]
+)
 
 
-def test_what_is_written_is_with_the_kernel_when_write_returns() -> None:
+@every_socket
+def test_what_is_written_is_with_the_kernel_when_write_returns(connect) -> None:
     """PEP 3333, "The write() Callable": it does not wait for the application."""
     in_kernel = []
 
@@ -449,15 +614,235 @@ def test_what_is_written_is_with_the_kernel_when_write_returns() -> None:
         write = start_response("200 OK", [("Content-Length", "10")])
         for _ in range(2):
             write(b"block")
-            in_kernel.append(client.transport.kernel[-5:])
-            client.transport.kernel = b""
+            client.drain()
+            in_kernel.append(client.body)
         return []
 
-    client = SocketClient(application)
+    client = connect(application)
 
     client.get()
 
-    assert in_kernel == [b"block", b"block"]
+    assert in_kernel == [b"block", b"blockblock"]
+
+
+@every_socket
+def test_a_flushed_head_is_with_the_kernel_when_flush_returns(connect) -> None:
+    """As what is written."""
+    in_kernel = []
+
+    def application(environ, start_response):
+        start_response("200 OK", [])
+        environ["x-wsgiorg.flush"]()
+        client.drain()
+        in_kernel.append(client.has_head)
+        return []
+
+    client = connect(application)
+
+    client.get()
+
+    assert in_kernel == [True]
+
+
+@every_socket
+def test_a_block_is_with_the_kernel_at_once(connect) -> None:
+    """Not only when the reactor looks at its descriptors."""
+    in_kernel: list[bytes] = []
+    client = connect(giving(iter([b"block", b"block"])))
+    client.get()
+    # In the same turn as the step, and after it.
+    client.clock.callLater(0, lambda: in_kernel.append(client.drain()))
+
+    client.turn()
+
+    assert in_kernel[0].endswith(b"5\r\nblock\r\n")
+
+
+@every_socket
+@pytest.mark.parametrize("size", [1, 100, 1000, 30_000, 200_000])
+def test_no_block_is_asked_for_while_the_kernel_has_not_taken_one(
+    connect, size
+) -> None:
+    """However small, and whatever other buffers there are."""
+    blocks = Blocks(*[b"x" * size] * 300)
+    client = connect(giving(blocks), limit=1)
+    client.get()
+    client.turn(600)
+    asked = blocks.asked
+
+    client.drain()
+    in_kernel = client.body.count(b"x")
+    client.turn()
+
+    assert asked < 300
+    assert (asked - 1) * size <= in_kernel <= asked * size
+    assert blocks.asked <= asked + 1
+
+
+@every_socket
+@pytest.mark.parametrize("size", [100, 1000, 30_000, 200_000])
+def test_a_socket_that_is_read_now_and_then_takes_everything(connect, size) -> None:
+    """In the order in which it was given."""
+    given = [b"%06d" % number + b"x" * size for number in range(20)]
+    body = b"".join(given)
+    client = connect(giving(iter(given), ("Content-Length", str(len(body)))), limit=1)
+    client.get()
+
+    for _ in range(1000):
+        client.turn(10)
+        client.drain()
+
+    assert client.body == body
+    assert client.clock.getDelayedCalls() == []
+    assert client.clock.getWriters() == []
+
+
+@every_socket
+def test_a_head_that_the_kernel_has_not_taken_keeps_a_block_from_being_asked_for(
+    connect,
+) -> None:
+    """It was written when nobody could be paused yet."""
+    blocks = Blocks(*BLOCKS)
+
+    def application(environ, start_response):
+        start_response("200 OK", [("X-Long", "x" * 50_000)])
+        environ["x-wsgiorg.flush"]()
+        return blocks
+
+    client = connect(application, limit=1)
+    client.get()
+
+    client.turn(10)
+    asked_while_full = blocks.asked
+    client.read()
+
+    assert asked_while_full == 0
+    assert blocks.closed == 1
+
+
+@every_socket
+def test_a_pipelined_response_waits_for_what_is_left_of_the_one_before(
+    connect,
+) -> None:
+    """Nobody has paused it, for it was not there then."""
+
+    def first(start_response):
+        start_response("200 OK", [])(b"x" * 50_000)
+        return []
+
+    def second(start_response):
+        start_response("200 OK", [])
+        return blocks
+
+    blocks = Blocks(*BLOCKS)
+    responses = iter([first, second])
+    client = connect(
+        lambda environ, start_response: next(responses)(start_response), limit=1
+    )
+    client.send(GET + GET)
+
+    client.turn(10)
+    asked_while_full = blocks.asked
+    client.read()
+
+    assert asked_while_full == 0
+    assert blocks.closed == 1
+    assert client.received.endswith(b"5\r\nblock\r\n0\r\n\r\n")
+
+
+@every_socket
+@pytest.mark.parametrize("reads", [True, False], ids=["reads", "does not read"])
+def test_what_an_application_writes_later_arrives_in_order(connect, reads) -> None:
+    """Also while the kernel has no room for the block before."""
+
+    def application(environ, start_response):
+        write = start_response("200 OK", [("Content-Length", "100020")])
+        write(b"first")
+
+        def blocks():
+            client.clock.callLater(0, lambda: write(b"later"))
+            yield b"x" * 50_000
+            write(b"within")
+            yield b"y" * 50_000
+            yield b"last"
+
+        return blocks()
+
+    client = connect(application, limit=65536 if reads else 1)
+    client.get()
+    client.turn(10)
+
+    client.read()
+
+    assert client.body == (
+        b"first" + b"x" * 50_000 + b"later" + b"within" + b"y" * 50_000 + b"last"
+    )
+
+
+@every_socket
+def test_a_client_that_leaves_without_reading_closes_once(connect) -> None:
+    """Though nothing is asked for until it reads."""
+    blocks = Blocks(*[b"x" * 1000] * 1000)
+    client = connect(giving(blocks), limit=1)
+    client.get()
+    client.turn(500)
+    asked = blocks.asked
+
+    client.leave()
+
+    assert (blocks.asked, blocks.closed) == (asked, 1)
+    assert client.clock.getDelayedCalls() == []
+    assert client.clock.getWriters() == []
+
+
+def test_what_is_with_the_kernel_is_not_handed_to_it_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A block is one system call, whichever way the application gives it."""
+
+    def application(environ, start_response):
+        write = start_response("200 OK", [])
+        write(b"one")
+        environ["x-wsgiorg.flush"]()
+        yield b"two"
+        environ["x-wsgiorg.flush"]()
+        write(b"three")
+
+    def send(data: bytes) -> int:
+        sent.append(bytes(data))
+        return write_some_data(data)
+
+    sent: list[bytes] = []
+    client = SocketClient(application)
+    write_some_data = client.transport.writeSomeData
+    monkeypatch.setattr(client.transport, "writeSomeData", send)
+    client.get()
+
+    client.turn(5)
+
+    blocks = [b"3\r\none\r\n", b"3\r\ntwo\r\n", b"5\r\nthree\r\n", b"0\r\n\r\n"]
+    assert sent[0].endswith(b"\r\n\r\n" + blocks[0])
+    assert sent[1:] == blocks[1:]
+
+
+class DeafClient(SocketClient):
+    """A client of a channel that no transport tells whether it is full."""
+
+    def accept(self, protocol: Any, limit: int) -> None:
+        super().accept(protocol, limit)
+        self.transport.unregisterProducer()
+
+
+def test_a_channel_that_is_not_told_when_a_socket_is_full_goes_on() -> None:
+    """It would not be told either when the socket has room again."""
+    client = DeafClient(
+        giving(iter([b"x" * 10_000] * 10), ("Content-Length", "100000")), limit=1
+    )
+    client.get()
+
+    client.read()
+
+    assert client.body == b"x" * 100_000
 
 
 def test_a_transport_that_is_about_to_disconnect_is_left_to_the_reactor() -> None:
@@ -467,16 +852,17 @@ def test_a_transport_that_is_about_to_disconnect_is_left_to_the_reactor() -> Non
         write = start_response("200 OK", [("Content-Length", "5")])
         client.transport.loseConnection()
         write(b"block")
-        in_kernel.append(client.transport.kernel)
+        in_kernel.append(client.drain())
         return []
 
     in_kernel: list[bytes] = []
-    client = SocketClient(application, limit=1)
+    client = SocketClient(application)
 
     client.get()
+    client.turn()
 
     assert in_kernel == [b""]
-    assert client.transport.value().endswith(b"block")
+    assert client.drain().endswith(b"block")
 
 
 # --- TLS

@@ -39,7 +39,7 @@ _CONSTANT: Environ = {
 
 def request_name(request: Request) -> str:
     """The request's method and target, as the log calls it."""
-    return f"{request.method.decode('latin-1')} {request.uri.decode('latin-1')}"
+    return f"{_text(request.method)} {_text(request.uri)}"
 
 
 def environ_of(request: Request, name: str) -> Environ:
@@ -54,14 +54,14 @@ def environ_of(request: Request, name: str) -> Environ:
     size = request.content.seek(0, SEEK_END)
     request.content.seek(0)
     prepath, postpath = segments(request)
-    target = request.uri.decode("latin-1")
+    target = _text(request.uri)
     remote = request.getClientAddress()
     scheme = "https" if request.isSecure() else "http"
     fields = dict(request.requestHeaders.getAllRawHeaders())
     server_name, server_port = _server(request, fields, scheme)
     environ = {
         **_CONSTANT,
-        "REQUEST_METHOD": request.method.decode("latin-1"),
+        "REQUEST_METHOD": _text(request.method),
         "SCRIPT_NAME": _path(prepath),
         "PATH_INFO": _path(postpath),
         "QUERY_STRING": target.partition("?")[2],
@@ -71,7 +71,7 @@ def environ_of(request: Request, name: str) -> Environ:
         "CONTENT_LENGTH": _content_length(fields, size),
         "SERVER_NAME": server_name,
         "SERVER_PORT": server_port,
-        "SERVER_PROTOCOL": request.clientproto.decode("latin-1"),
+        "SERVER_PROTOCOL": _text(request.clientproto),
         "REMOTE_ADDR": _text(getattr(remote, "host", "")),
         "REMOTE_PORT": str(getattr(remote, "port", "")),
         "wsgi.url_scheme": scheme,

@@ -70,7 +70,7 @@ class HTTP2Sink(RequestSink):
     def __init__(self, request: Request, reactor: IReactorTime) -> None:
         super().__init__(request, reactor)
         self._stream: Any = request.channel
-        self._pump: Pump | None = None
+        self._registered = False
         self._pause: Pause | None = None
         self._unsent: deque[memoryview] = deque()
         self._look: IDelayedCall | None = None
@@ -90,8 +90,8 @@ class HTTP2Sink(RequestSink):
     def attach(self, pump: Pump) -> None:
         """Hold the pump while there is something to send."""
         self._pump = pump
-        if self._unsent or self._look is not None:
-            self._hold()
+        if self._request.startedWriting:
+            self.push()
 
     def send_head(self, head: Head, *, body: bool, close: bool) -> None:
         """Send the status and headers."""
@@ -103,8 +103,8 @@ class HTTP2Sink(RequestSink):
         """Keep a block, and hold the pump until it has left."""
         if self._gone:
             return
-        if not self._attached:
-            self._attached = True
+        if not self._registered:
+            self._registered = True
             self._request.registerProducer(self, True)
         waiting = self._unsent or self._look is not None
         self._unsent.append(memoryview(block))
@@ -113,7 +113,10 @@ class HTTP2Sink(RequestSink):
             self._looked()
 
     def push(self) -> None:
-        """A stream's frames cannot be sent from here."""
+        """Hold the pump until what is sent has left, as it does by itself."""
+        self._hold()
+        if self._pump is not None and self._look is None:
+            self._look_later()
 
     def finish(self, *, close: bool) -> None:
         """The response is complete, though some of it may not have left."""
@@ -171,12 +174,12 @@ class HTTP2Sink(RequestSink):
         connection = self._stream._conn
         queue = connection._outboundStreamQueues[self._stream.streamID]
         room = connection.conn.local_flow_control_window(self._stream.streamID)
-        if any(queue) and room > 0:
-            socket_full: Deferred[None] | None = connection._consumerBlocked
-            if socket_full is None:
-                self._look_later()
-            else:
-                socket_full.addCallback(self._socket_has_room)
+        socket_full: Deferred[None] | None = connection._consumerBlocked
+        if socket_full is not None:
+            # Also with nothing in the queue: it may be the head that waits.
+            socket_full.addCallback(self._socket_has_room)
+        elif any(queue) and room > 0:
+            self._look_later()
         elif any(queue):
             # Another stream has used up the window that they have in common.
             self._unsent.appendleft(memoryview(b"".join(queue)))
@@ -187,11 +190,12 @@ class HTTP2Sink(RequestSink):
         elif self._unsent:
             self._wait_for_window()
         elif self._ending:
-            self._detach()
+            if self._registered:
+                self._request.unregisterProducer()
             self._request.finish()
         else:
             pause, self._pause = self._pause, None
-            assert pause is not None  # Held since the write, or by attach.
+            assert pause is not None  # Held since the write, the push, or by attach.
             pause.lift()
 
     def _wait_for_window(self) -> None:

@@ -1,16 +1,19 @@
 """
 A response's way to the client through the stock ``twisted.web.http.Request``.
 
-It decides what the response's words mean on HTTP/1.1 and 1.0, and when a transport
-that cannot tell has most likely handed a block over.  Nothing here is called after
-the connection is lost: a ``Request`` raises then (F5).
+It decides what the response's words mean on HTTP/1.1 and 1.0, and when what was sent
+is with the kernel, or, for a transport that cannot tell, has most likely been handed
+over.  Nothing here is called after the connection is lost: a ``Request`` raises then
+(F5).
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from twisted.internet.interfaces import IDelayedCall, IReactorTime, IWriteDescriptor
+from twisted.internet.abstract import FileDescriptor
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.protocols.policies import ProtocolWrapper
 from twisted.web.server import Request
 
 from ._head import Head
@@ -19,19 +22,37 @@ from ._pump import Pump
 from ._stock import close_afterwards
 
 
+def socket_below(request: Request) -> FileDescriptor | None:
+    """
+    The socket that a request's channel writes to, if nothing in between keeps bytes.
+
+    What only looks on may be in between, such as a ``HAProxyProtocolWrapper``.  TLS
+    is no such thing: a socket below it does not know the channel as its producer.
+    """
+    transport: Any = request.transport
+    while isinstance(transport, ProtocolWrapper):
+        transport = transport.transport
+    if isinstance(transport, FileDescriptor) and transport.producer is request.channel:
+        return transport
+    return None
+
+
 class RequestSink:
     """
     HTTP/1.1 and 1.0 on a TCP or UNIX socket.
 
-    What is written in one reactor turn is with the kernel before the next turn's
-    timed calls, as far as the client takes it (F2), so nothing needs to be awaited.
+    Each block is handed to the kernel at once, and the pump rests while the kernel
+    has not taken all of it.
     """
 
     def __init__(self, request: Request, reactor: IReactorTime) -> None:
         self.head_only = request.method == b"HEAD"
         self._request = request
         self._reactor = reactor
-        self._attached = False
+        self._socket = socket_below(request)
+        self._pump: Pump | None = None
+        # Whether something is written that was not pushed.
+        self._unpushed = False
         # Whether only the end of the connection tells where the body ends.
         self._close_delimited = False
 
@@ -42,11 +63,9 @@ class RequestSink:
 
     def attach(self, pump: Pump) -> None:
         """Have the connection pause the pump."""
-        self._attached = True
+        self._pump = pump
         self._request.registerProducer(pump, True)
-        # A TLS transport says that it is full once, not at every write (F6): whoever
-        # produces for it next has to ask, and there is no public way to.
-        if getattr(self._request.channel, "_waitingForTransport", False):
+        if self._is_full():
             pump.pauseProducing()
 
     def send_head(self, head: Head, *, body: bool, close: bool) -> None:
@@ -83,23 +102,33 @@ class RequestSink:
                 and head.content_length is None
             )
             request.write(b"")
+        self._unpushed = True
 
     def write(self, block: bytes) -> None:
-        """Send a block."""
+        """Send a block; if there may be more of them, not together with the next."""
         self._request.write(block)
+        self._unpushed = True
+        if self._pump is not None:
+            self.push()
 
     def push(self) -> None:
         """
-        Hand what is written to the kernel, as far as that takes it now.
+        Hand what is written to the kernel, and let the pump rest if some is left.
 
-        The reactor does so anyway, but only when the application has returned.
+        The reactor does the first, too, but only when the application has returned;
+        and a transport by itself pauses its producer only from 64 KiB on.
         """
-        if IWriteDescriptor.providedBy(self._request.transport):
-            transport: Any = self._request.transport
-            # One that is about to disconnect does that as a result of doWrite, and
-            # the result is for the reactor only.
-            if not transport.disconnecting:
-                transport.doWrite()
+        socket = self._socket
+        # One that is about to disconnect does that as a result of doWrite, and the
+        # result is for the reactor only.
+        if socket is None or socket.disconnecting or not self._unpushed:
+            return
+        self._unpushed = False
+        # It says resumeProducing when nothing is left, to a producer that is paused.
+        socket.producerPaused = True
+        socket.doWrite()
+        if self._pump is not None and socket.producerPaused:
+            self._pump.pauseProducing()
 
     def finish(self, *, close: bool) -> None:
         """The response is complete."""
@@ -124,16 +153,24 @@ class RequestSink:
 
     def lost(self) -> None:
         """The connection is gone."""
-        if self._attached:
-            self._attached = False
+        if self._pump is not None:
+            self._pump = None
             # Twisted leaves it there: pump, sink and request would be a cycle of
             # references, kept with the request's body until the next collection.
             self._request.producer = None
 
     def _detach(self) -> None:
-        if self._attached:
-            self._attached = False
+        if self._pump is not None:
+            self._pump = None
             self._request.unregisterProducer()
+
+    def _is_full(self) -> bool:
+        """Whether the producer of the connection is paused, whoever that was."""
+        if self._socket is not None:
+            return self._socket.producerPaused
+        # A TLS transport says that it is full once, not at every write (F6): whoever
+        # produces for it next has to ask, and there is no public way to.
+        return getattr(self._request.channel, "_waitingForTransport", False)
 
 
 class TLSSink(RequestSink):
@@ -146,23 +183,25 @@ class TLSSink(RequestSink):
 
     def __init__(self, request: Request, reactor: IReactorTime) -> None:
         super().__init__(request, reactor)
-        self._pump: Pump | None = None
         self._turn: IDelayedCall | None = None
+        self._pause: Pause | None = None
 
     def attach(self, pump: Pump) -> None:
         """Have the connection pause the pump."""
         super().attach(pump)
-        self._pump = pump
-        if self._request.startedWriting:
-            self._hold()
-
-    def write(self, block: bytes) -> None:
-        """Send a block, and hold the pump until it has left."""
-        super().write(block)
-        self._hold()
+        self.push()
 
     def push(self) -> None:
-        """What is collected cannot be handed over from here."""
+        """Hold the pump until what is collected has left, as it does by itself."""
+        if self._pump is None or not self._unpushed:
+            return
+        self._unpushed = False
+        if self._turn is None:
+            self._pause = self._pump.pauses.hold("a block is on its way")
+        else:
+            # What was collected before may be gone by now, this is only collected.
+            self._turn.cancel()
+        self._turn = self._reactor.callLater(0, self._left)
 
     def lost(self) -> None:
         """The connection is gone."""
@@ -173,17 +212,12 @@ class TLSSink(RequestSink):
         super()._detach()
         self._let_go()
 
-    def _hold(self) -> None:
-        if self._pump is not None and self._turn is None:
-            pause = self._pump.pauses.hold("a block is on its way")
-            self._turn = self._reactor.callLater(0, self._left, pause)
-
-    def _left(self, pause: Pause) -> None:
+    def _left(self) -> None:
         self._turn = None
-        pause.lift()
+        assert self._pause is not None
+        self._pause.lift()
 
     def _let_go(self) -> None:
-        self._pump = None
         if self._turn is not None:
             self._turn.cancel()
             self._turn = None
