@@ -463,6 +463,24 @@ def test_nothing_is_scheduled_after_the_client_has_left() -> None:
     assert served.clock.getDelayedCalls() == []
 
 
+def test_a_last_step_that_filled_the_client_leaves_nothing_scheduled() -> None:
+    """It was told that there is room again while it ran, and then it ended."""
+
+    def application(environ, start_response):
+        write = start_response("200 OK", [])
+        yield b"block"
+        served.producer.pauseProducing()
+        served.producer.resumeProducing()
+        write(b"the end")
+
+    close = GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
+    served: Any = serve(application, close)
+    served.turn(2)
+
+    assert served.drain().endswith(b"the end\r\n0\r\n\r\n")
+    assert served.clock.getDelayedCalls() == []
+
+
 def test_nothing_is_scheduled_after_the_end() -> None:
     """Also not by who gives many blocks, after the last of them."""
     served = serve(

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twisted_wsgiflush.validation import Conditions, conditions_of, not_modified
+from twisted_wsgiflush._validation import Conditions, conditions_of, not_modified
 
 SUNDAY = "Sun, 06 Nov 1994 08:49:37 GMT"
 BEFORE = "Sun, 06 Nov 1994 08:49:36 GMT"

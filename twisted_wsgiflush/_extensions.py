@@ -23,8 +23,8 @@ from ._descriptors import Readable, Writable
 from ._pauses import Pauses
 from ._suspension import Suspension, Truth
 from ._types import Environ, Headers
+from ._validation import Freshness, conditions_of, not_modified
 from .errors import AlreadySuspended, ResponseError
-from .validation import Freshness, conditions_of, not_modified
 
 
 class Response(Protocol):

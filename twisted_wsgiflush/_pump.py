@@ -148,9 +148,6 @@ class Pump:
         if self._response.over:
             return
         self._response.lost()
-        if self._turn is not None:
-            self._turn.cancel()
-            self._turn = None
         if not self._asking:  # A generator cannot be closed while it runs.
             self._guard(self._close)
 
@@ -213,6 +210,9 @@ class Pump:
 
     def _close(self) -> None:
         """What PEP 3333 owes the iterable, once, on every way out."""
+        if self._turn is not None:
+            self._turn.cancel()
+            self._turn = None
         self._ask(self._extensions.end)  # As for an empty block.
         app_iter, self._app_iter, self._iterator = self._app_iter, (), iter(())
         try:

@@ -16,8 +16,8 @@ from twisted.web.http import NO_CONTENT, NOT_MODIFIED
 from ._head import Head, checked_head
 from ._states import REFUSALS, TRANSITIONS, Event, State
 from ._types import ExcInfo, Headers
+from ._validation import Freshness
 from .errors import BodyTooShort, WrongType
-from .validation import Freshness
 
 # Not the class's, or each event would hold the response, and all that it holds.
 _log = Logger()

@@ -27,8 +27,8 @@ from ._extensions import Extensions
 from ._pauses import Pauses
 from ._reactorthread import running_reactor
 from ._types import Environ, ExcInfo, Headers, StartResponse, WSGIApplication
+from ._validation import Freshness
 from .errors import AlreadyStarted, ResponseError, StartResponseMissing
-from .validation import Freshness
 
 __all__ = ["portable"]
 
