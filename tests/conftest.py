@@ -9,6 +9,7 @@ import datetime
 import gc
 import os
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -25,8 +26,13 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ["REACTOR_OF_SERVERS"] = config.getoption("reactor")
 
 
-def pytest_collection_finish() -> None:
-    """What is there by now stays: ``logged`` need not look at it after each test."""
+@cache
+def freeze_before(module: str) -> None:
+    """
+    What is there by now stays, and is not looked at after each test of a module.
+
+    Else half of the suite's time would be the collector's.
+    """
     gc.collect()
     gc.freeze()
 
@@ -67,7 +73,7 @@ class Logged:
 
 
 @pytest.fixture(autouse=True)
-def logged() -> Iterator[Logged]:
+def logged(request: pytest.FixtureRequest) -> Iterator[Logged]:
     """
     Fail the test for a failure in the log that it did not flush.
 
@@ -77,6 +83,7 @@ def logged() -> Iterator[Logged]:
     logged = Logged()
     globalLogPublisher.addObserver(logged)
     try:
+        freeze_before(request.node.nodeid.partition("::")[0])
         yield logged
         gc.collect()
     finally:
