@@ -151,6 +151,7 @@ def test_wsgi2_on_the_command_line() -> None:
         url = f"http://127.0.0.1:{server.port}/?1"
         with urllib.request.urlopen(url, timeout=20) as response:
             assert response.read() == b"1\n"
+        assert server.stop().status == 0
 
 
 def test_flask_late() -> None:
