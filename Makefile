@@ -5,8 +5,8 @@ PYTHON ?= python3
 VENV ?= .venv
 PORT ?= 8080
 ARGS ?=
-# A file of tests to each processor.
-PYTEST ?= pytest --numprocesses auto --dist loadfile
+# On all processors.
+PYTEST ?= pytest --numprocesses auto --dist worksteal
 
 RUN := $(VENV)/bin/python -m
 # The stamps carry a mark of the directory: a checkout that was copied or moved
