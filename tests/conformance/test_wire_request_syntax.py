@@ -183,11 +183,6 @@ BAD_FIELDS = [
     case("a control character in the name", "Fo\x01o: bar"),
     case("a NUL in the value (RFC 9110, 5.5)", "Foo: b\0ar"),
     case("a NUL at the end", "Foo: bar\0"),
-    case("a CR in the value (2.2)", "Foo: b\rar"),
-    case("a CR at the end", "Foo: bar\r"),
-    case("an LF in the value", "Foo: b\nar"),
-    case("a field hidden behind an LF", "Foo: b\nContent-Length: 50"),
-    case("a field hidden behind a CR", "Foo: b\rTransfer-Encoding: chunked"),
     case("space before the length's colon", "Content-Length : 50"),
     case("space before the coding's colon", "Transfer-Encoding : chunked"),
 ]
@@ -198,6 +193,33 @@ def test_bad_field_is_refused(server: Server, line: str) -> None:
     """RFC 9112, 5: an invalid field line is refused, wherever it stands."""
     refused(server, f"GET /@ HTTP/1.1\r\nHost: h\r\n{line}\r\n\r\n")
     refused(server, f"GET /@ HTTP/1.1\r\n{line}\r\nHost: h\r\n\r\n")
+
+
+BROKEN_VALUES = [
+    case("a CR (RFC 9112, 2.2)", "b\rar"),
+    case("a CR at the end", "bar\r"),
+    case("an LF", "b\nar"),
+    case("a field hidden behind an LF", "b\nContent-Length: 50"),
+    case("a field hidden behind a CR", "b\rTransfer-Encoding: chunked"),
+]
+
+
+@pytest.mark.parametrize("value", BROKEN_VALUES)
+def test_line_break_in_a_value_is_refused_or_a_space(
+    server: Server, value: str
+) -> None:
+    """RFC 9110, 5.5: one or the other; Twisted changed its mind between releases."""
+    with server.connect() as client:
+        client.send(f"GET /@ HTTP/1.1\r\nHost: h\r\nFoo: {value}\r\n\r\n".encode())
+        response = client.response()
+        if response.status == 400:
+            client.assert_closed()
+        else:
+            environ = response.json()["environ"]
+            assert environ["HTTP_FOO"] == " ".join(value.splitlines())
+            assert environ["CONTENT_LENGTH"] == ""
+            client.send(b"GET /@ HTTP/1.1\r\nHost: h\r\n\r\n")
+            assert client.response().status == 200
 
 
 def test_space_before_the_first_field_is_refused(server: Server) -> None:
