@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import closing, suppress
 from contextvars import ContextVar
 from functools import partial
+from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from wsgiref.validate import validator
@@ -883,6 +884,31 @@ def test_it_may_await_when_it_is_cancelled(world: WithoutLoop) -> None:
 
 
 @apart
+def test_it_sees_what_fails_when_it_is_cancelled(world: WithoutLoop) -> None:
+    """What its ``finally`` awaits may fail, as a rollback does."""
+    seen = []
+    rollback: Deferred[None] = Deferred()
+
+    async def app(environ, start_response):
+        try:
+            await Deferred()
+        finally:
+            try:
+                await rollback
+            except Boom:
+                seen.append("failed")
+            seen.append("went on")
+
+    served = serve(asynchronous(app))
+    world.turn(served)
+    served.leave()
+    rollback.errback(Boom())
+    world.turn(served)
+
+    assert seen == ["failed", "went on"]
+
+
+@apart
 def test_it_has_what_it_awaited_when_that_had_fired(world: WithoutLoop) -> None:
     """Before the client left: else a lock, say, would have an owner who never knew."""
     seen = []
@@ -1323,6 +1349,25 @@ def test_what_it_has_begun_is_cancelled_with_it(world: WithoutLoop, leaves) -> N
     assert cancelled == [True]
 
 
+@apart
+def test_what_it_begins_in_the_end_is_not_cancelled(world: WithoutLoop) -> None:
+    """It may ask others to clean up."""
+    cancelled = []
+
+    async def app(environ, start_response):
+        try:
+            await Deferred()
+        finally:
+            begun.get().append(lambda: cancelled.append(True))
+
+    served = serve(asynchronous(app))
+    world.turn(served)
+    served.leave()
+    world.turn(served)
+
+    assert cancelled == []
+
+
 # --- asyncio
 
 
@@ -1466,6 +1511,8 @@ def test_its_task_is_one_as_asyncio_knows_them(loop: WithLoop) -> None:
         assert task in asyncio.all_tasks()
         assert task.get_context()[VISITOR] == "anna"
         assert task.get_coro().cr_running
+        assert task.get_stack()[-1].f_code.co_name == "_passed_on"
+        assert "pending" in repr(task)
         assert task.get_name().startswith("wsgiflush-")
         task.set_name("mine")
         known.append(task)
@@ -1474,8 +1521,63 @@ def test_its_task_is_one_as_asyncio_knows_them(loop: WithLoop) -> None:
         return [task.get_name().encode()]
 
     assert answer_of(loop, app, 0) == chunks(b"mine") + LAST_CHUNK
+    known[0].print_stack(file=(printed := StringIO()))
+    assert "No stack" in printed.getvalue()
+    assert "finished" in repr(known[0])
     assert known[0].done()
     assert not known[0].cancel()
+
+
+@pytest.mark.parametrize("awaits", ["a Deferred", "a future", "a turn"])
+@apart
+def test_its_task_is_cancelled_with_a_message(loop: WithLoop, awaits) -> None:
+    """Libraries know by it that a cancellation is theirs."""
+
+    async def waiting():
+        if awaits == "a Deferred":
+            await Deferred()
+        elif awaits == "a future":
+            await asyncio.get_running_loop().create_future()
+        while True:
+            await asyncio.sleep(0)
+
+    async def app(environ, start_response):
+        task: Any = asyncio.current_task()
+        asyncio.get_running_loop().call_soon(task.cancel, "mine")
+        with pytest.raises(asyncio.CancelledError) as first:
+            await waiting()
+        task.cancel("at once")
+        with pytest.raises(asyncio.CancelledError) as second:
+            await Deferred()
+        start_response("200 OK", [])
+        return [repr(first.value.args + second.value.args).encode()]
+
+    answer = b"('mine', 'at once')"
+    assert answer_of(loop, app, 0) == chunks(answer) + LAST_CHUNK
+
+
+@pytest.mark.parametrize("cancelled", [True, False])
+@apart
+def test_it_cannot_await_its_own_task(loop: WithLoop, cancelled) -> None:
+    """As any task; also when it is cancelled."""
+    seen = []
+
+    async def app(environ, start_response):
+        task: Any = asyncio.current_task()
+        try:
+            await (Deferred() if cancelled else succeed(None))
+        finally:
+            with pytest.raises(RuntimeError, match="its own task"):
+                await task
+            seen.append("went on")
+        start_response("200 OK", [])
+        return []
+
+    served = serve(asynchronous(app))
+    loop.turn(served, then=served.leave)
+    loop.turn(served)
+
+    assert seen == ["went on"]
 
 
 @apart

@@ -215,13 +215,14 @@ class Pump:
             self._turn = None
         self._ask(self._extensions.end)  # As for an empty block.
         app_iter, self._app_iter, self._iterator = self._app_iter, (), iter(())
+        begun_before = self._begun[:]  # What close() begins is not in there.
         try:
             close = getattr(app_iter, "close", None)
             if close is not None:
                 self._ask(close)
         finally:
             self.pauses.end()
-            for cancel in self._begun[:]:
+            for cancel in begun_before:
                 cancel()
             self._error_log.flush()
 

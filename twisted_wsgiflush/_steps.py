@@ -111,6 +111,7 @@ class Steps(Generic[_T]):
     def _wait_for(self, awaited: object) -> Wait:
         """
         :raises TypeError: for what cannot be awaited with this reactor.
+        :raises RuntimeError: for the coroutine's own task.
         """
         cancelled = CancelledError if self._task is None else asyncio.CancelledError
         if isinstance(awaited, Deferred):
@@ -122,6 +123,8 @@ class Steps(Generic[_T]):
             )
         elif awaited is None:  # asyncio.sleep(0)
             self._wait = TurnWait(self._task.get_loop(), cancelled)
+        elif awaited is self._task:
+            raise RuntimeError("a coroutine cannot await its own task")
         elif getattr(awaited, "_asyncio_future_blocking", None) is not None:
             self._wait = FutureWait(awaited)
         else:
@@ -130,7 +133,8 @@ class Steps(Generic[_T]):
                 f"not {awaited!r} ({type(awaited).__name__})"
             )
         if self._task is not None:
-            self._task.waits_for(self._wait)
+            # Libraries look for the future there.
+            self._task.waits_for(getattr(self._wait, "future", self._wait))
         return self._wait
 
     def _cancel(self) -> None:
@@ -164,12 +168,13 @@ class Steps(Generic[_T]):
                 continue
             try:
                 self._wait_for(awaited)
-            except TypeError as error:
+            except (TypeError, RuntimeError) as error:
                 self._error = error
                 continue
             if self._cancellation_due:
                 self._cancellation_due = False
                 self._cancel()
+        self._wait.at_once = True
         self._wait.wake = self._see_to_the_end
 
     def _refuse_block(self) -> None:
@@ -189,6 +194,8 @@ class Wait:
     def __init__(self, cancelled: type[BaseException]) -> None:
         self.error: BaseException | None = None
         self.wake: Callable[[], object] | None = None
+        # Whether waking takes the next step, and not a turn to come.
+        self.at_once = False
         self._cancelled = cancelled
         self._over = False
 
@@ -201,7 +208,7 @@ class Wait:
         """It is not awaited any more; as ``cancel`` of a future of asyncio."""
         if self.over:
             return False
-        self.error = self._cancelled()
+        self.error = self._cancelled() if msg is None else self._cancelled(msg)
         self._end()
         return True
 
@@ -233,6 +240,10 @@ class DeferredWait(Wait):
 
     def _fired(self, result: _T) -> _T:
         if not self.over:
+            if self.at_once and isinstance(result, Failure):
+                # A Deferred cannot be asked for its failure while it tells of it.
+                self.error = result.value
+                self._deferred.addErrback(_forget)
             self._end()
         return result
 
@@ -242,18 +253,14 @@ class FutureWait(Wait):
 
     def __init__(self, future: Any) -> None:
         super().__init__(asyncio.CancelledError)
-        self._future = future
+        self.future = future
         future._asyncio_future_blocking = False  # As whoever runs a coroutine must.
         future.add_done_callback(lambda future: self._wake())
 
     @property
     def over(self) -> bool:
         """Whether it is done; asyncio tells of that a turn later."""
-        return bool(self._future.done())
-
-    def cancel(self, msg: object = None) -> bool:
-        """The coroutine sees what comes of it: a task may not heed it."""
-        return bool(self._future.cancel(msg=msg))
+        return bool(self.future.done())
 
 
 class TurnWait(Wait):

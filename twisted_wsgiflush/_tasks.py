@@ -9,9 +9,11 @@ documentation.
 from __future__ import annotations
 
 import asyncio
+from asyncio.base_tasks import _task_get_stack, _task_print_stack
 from asyncio.tasks import _enter_task, _leave_task, _register_task, _unregister_task
 from collections.abc import Coroutine
 from contextvars import Context
+from types import FrameType
 from typing import Any, Protocol
 
 
@@ -37,12 +39,13 @@ class StepwiseTask(asyncio.Future[None]):
         loop: asyncio.AbstractEventLoop,
     ) -> None:
         super().__init__(loop=loop)
-        self._coroutine = coroutine
+        self._coro = coroutine
         self._context = context
         self._name = f"wsgiflush-{id(self):x}"
         self._fut_waiter: Cancellable | None = None
         self._must_cancel = False
         self._cancellations = 0
+        self._message: tuple[Any, ...] = ()
         _register_task(self)  # type: ignore[arg-type]  # as asyncio documents it
 
     def step(self, error: BaseException | None) -> Any:
@@ -55,7 +58,7 @@ class StepwiseTask(asyncio.Future[None]):
         self._fut_waiter = None
         if self._must_cancel:
             self._must_cancel = False
-            error = asyncio.CancelledError()
+            error = asyncio.CancelledError(*self._message)
         loop = self.get_loop()
         # A coroutine may iterate over another application's.
         outer: Any = asyncio.current_task(loop)
@@ -64,7 +67,7 @@ class StepwiseTask(asyncio.Future[None]):
         me: Any = self
         _enter_task(loop, me)
         try:
-            return resumed(self._coroutine, error)
+            return resumed(self._coro, error)
         except BaseException:
             _unregister_task(me)
             self.set_result(None)
@@ -79,13 +82,14 @@ class StepwiseTask(asyncio.Future[None]):
         self._fut_waiter = wait
         if self._must_cancel:
             # It was cancelled from within its step.
-            self._must_cancel = not wait.cancel()
+            self._must_cancel = not wait.cancel(*self._message)
 
     def cancel(self, msg: Any = None) -> bool:
         """Have the coroutine see ``asyncio.CancelledError`` at its next step."""
         if self.done():
             return False
         self._cancellations += 1
+        self._message = () if msg is None else (msg,)
         if self._fut_waiter is None or not self._fut_waiter.cancel(msg=msg):
             self._must_cancel = True
         return True
@@ -101,11 +105,27 @@ class StepwiseTask(asyncio.Future[None]):
 
     def get_coro(self) -> Coroutine[Any, None, Any]:
         """The coroutine."""
-        return self._coroutine
+        return self._coro
 
     def get_context(self) -> Context:
         """Where its steps are taken."""
         return self._context
+
+    def get_stack(self, *, limit: int | None = None) -> list[FrameType]:
+        """Where the coroutine is."""
+        me: Any = self
+        return _task_get_stack(me, limit)
+
+    def print_stack(self, *, limit: int | None = None, file: Any = None) -> None:
+        """Print where the coroutine is."""
+        me: Any = self
+        _task_print_stack(me, limit, file)
+
+    def __repr__(self) -> str:
+        state = "finished" if self.done() else "pending"
+        return (
+            f"<{type(self).__name__} {state} name={self._name!r} coro={self._coro!r}>"
+        )
 
     def get_name(self) -> str:
         """What it is called."""

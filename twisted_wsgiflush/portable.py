@@ -268,6 +268,7 @@ class _Blocking:
     def _end(self) -> None:
         """Be done with the application's iterable, and with what is due."""
         app_iter, self._app_iter, self._iterator = self._app_iter, (), None
+        begun_before = self._begun[:]  # What close() begins is not in there.
         try:
             self._extensions.end()
         finally:
@@ -276,7 +277,7 @@ class _Blocking:
                 if hasattr(app_iter, "close"):
                     app_iter.close()
             finally:
-                for cancel in self._begun[:]:
+                for cancel in begun_before:
                     cancel()
 
     def _work(
