@@ -887,6 +887,30 @@ def test_a_pipelined_response_over_tls_is_paused() -> None:
     assert client.body.endswith(b"5\r\nblock\r\n0\r\n\r\n")
 
 
+@pytest.mark.parametrize(
+    "connect", [Client, SocketClient, TLSClient], ids=["no socket", "socket", "TLS"]
+)
+def test_pipelined_responses_of_one_block_wait_for_the_client(connect) -> None:
+    """Who asks for many and reads none has one kept for it, and not all."""
+    asked = []
+
+    def application(environ, start_response):
+        asked.append(True)
+        start_response("200 OK", [])
+        return [b"x" * 300_000]
+
+    client = connect(application, limit=1)
+    client.send(GET * 10)
+
+    client.turn(100)
+    asked_while_full = len(asked)
+    client.read(3000)
+
+    assert asked_while_full <= 2
+    assert len(asked) == 10
+    assert client.received.count(b"\r\nContent-Length: 300000\r\n") == 10
+
+
 def test_a_response_over_tls_is_paused_when_the_one_before_was_read() -> None:
     """As it is without pipelining."""
     blocks = Blocks(*[b"x" * 1000] * 100)

@@ -41,6 +41,10 @@ _EXHAUSTED = object()
 class Consumer(Protocol):
     """What takes a pump's blocks, and pauses it as ``IConsumer`` says."""
 
+    @property
+    def full(self) -> bool:
+        """Whether it has too much to send already, as of the response before."""
+
     def watch(self, pump: Pump) -> None:
         """Stop the pump when the connection is lost."""
 
@@ -165,14 +169,23 @@ class Pump:
             and len(app_iter) < 2
             and not self._extensions.due
         ):
-            self._whole(self._checked(app_iter[0]) if app_iter else b"")
-        else:
-            self._iterator = self._ask(iter, app_iter)
-            if self._response.over:
-                self._close()
+            block = self._checked(app_iter[0]) if app_iter else b""
+            self._response.declare_length(len(block))
+            if self._consumer.full:
+                # Behind responses that the client does not read, this one waits.
+                self._begin()
             else:
-                self._consumer.attach(self)
-                self.schedule()
+                self._whole(block)
+        else:
+            self._begin()
+
+    def _begin(self) -> None:
+        self._iterator = self._ask(iter, self._app_iter)
+        if self._response.over:
+            self._close()
+        else:
+            self._consumer.attach(self)
+            self.schedule()
 
     def _step(self) -> None:
         """Ask for a block and send it; only the reactor calls this."""

@@ -56,8 +56,18 @@ class RequestSink:
         # Whether only the end of the connection tells where the body ends.
         self._close_delimited = False
 
+    @property
+    def full(self) -> bool:
+        """See :class:`twisted_wsgiflush._pump.Consumer`, as for the next ones."""
+        # The producer of the connection is paused then, whoever that was.
+        if self._socket is not None:
+            return self._socket.producerPaused
+        # A TLS transport says that it is full once, not at every write (F6): whoever
+        # produces for it next has to ask, and there is no public way to.
+        return getattr(self._request.channel, "_waitingForTransport", False)
+
     def watch(self, pump: Pump) -> None:
-        """See :class:`twisted_wsgiflush._pump.Consumer`, as for the next one."""
+        """Tell the pump when the connection is lost."""
         # A lost stream of HTTP/2 says this only, a lost connection stopProducing too.
         self._request.notifyFinish().addErrback(lambda reason: pump.stopProducing())
 
@@ -65,7 +75,7 @@ class RequestSink:
         """Have the connection pause the pump."""
         self._pump = pump
         self._request.registerProducer(pump, True)
-        if self._is_full():
+        if self.full:
             pump.pauseProducing()
 
     def send_head(self, head: Head, *, body: bool, close: bool) -> None:
@@ -163,14 +173,6 @@ class RequestSink:
         if self._pump is not None:
             self._pump = None
             self._request.unregisterProducer()
-
-    def _is_full(self) -> bool:
-        """Whether the producer of the connection is paused, whoever that was."""
-        if self._socket is not None:
-            return self._socket.producerPaused
-        # A TLS transport says that it is full once, not at every write (F6): whoever
-        # produces for it next has to ask, and there is no public way to.
-        return getattr(self._request.channel, "_waitingForTransport", False)
 
 
 class TLSSink(RequestSink):
