@@ -26,7 +26,6 @@ from ._types import Environ, Headers
 from ._validation import Conditions, Freshness, conditions_of, not_modified
 from .errors import AlreadySuspended, ResponseError
 
-
 # The same for every request.
 _CONSTANT: Environ = {
     "wsgi.asynchronous": True,
@@ -104,6 +103,11 @@ class Extensions:
     def in_use(self) -> bool:
         """Whether something is due or in force."""
         return self._due is not None or self._in_force is not None
+
+    @property
+    def suspended(self) -> bool:
+        """Whether a suspension is in force."""
+        return self._in_force is not None and not self._in_force.over
 
     @property
     def due(self) -> bool:

@@ -20,10 +20,11 @@ from zope.interface import implementer
 
 from ._begun import begun
 from ._errorlog import ErrorLog
-from ._errorpage import error_page
+from ._errorpage import error_page, refusal
 from ._extensions import Extensions
 from ._pauses import Pause, Pauses
 from ._response import Response
+from ._rules import Refused
 from ._types import Environ, WSGIApplication
 from .errors import ApplicationError, ResponseError, WrongType
 
@@ -156,6 +157,21 @@ class Pump:
         """Take a step in the next reactor turn, unless there is a reason not to."""
         if self._turn is None and not self._pauses and not self._response.over:
             self._turn = self._reactor.callLater(0, self._guard, self._step)
+
+    @property
+    def suspended_since(self) -> float | None:
+        """Since when the application is suspended, in the reactor's seconds."""
+        return self._now if self._extensions.suspended else None
+
+    def give_up(self, why: str) -> None:
+        """End the response, for it takes too long; the client may get a 503."""
+        if self._response.over:
+            return
+        _log.warn("{request}: {why}", request=self._request_name, why=why)
+        try:
+            self._response.fail(*refusal(Refused(503, "This takes too long.")))
+        finally:
+            self._guard(self._close)
 
     def pauseProducing(self) -> None:
         """The consumer is full."""
