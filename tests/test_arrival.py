@@ -290,6 +290,18 @@ def test_who_waits_when_the_response_ends_is_told() -> None:
     assert [type(error) for error in block.errors] == [ValueError]
 
 
+def test_nothing_is_given_back_when_the_response_is_over() -> None:
+    """What somebody had read of a body that is gone is gone, too."""
+    connection = Connection()
+    connection.send(b"x" * HIGH_WATER)
+    all_of_it = Awaited(connection.body.read)
+
+    connection.end()
+
+    assert [type(error) for error in all_of_it.errors] == [ValueError]
+    assert not connection.paused
+
+
 # --- memory
 
 
