@@ -647,6 +647,34 @@ def test_a_client_that_leaves_ends_the_wait(world: WithoutLoop) -> None:
 
 
 @apart
+@pytest.mark.parametrize("told_first", [True, False])
+def test_a_client_that_leaves_in_the_middle(
+    world: WithoutLoop, told_first: bool
+) -> None:
+    """Whatever hears of it first, the body or the response, that is no error."""
+
+    async def application(environ, start_response):
+        try:
+            await environ["wsgi.input"].read()
+        finally:
+            await environ["wsgi.input"].read()
+
+    streaming = Streaming(application)
+    world.turn(streaming.served)
+    streaming.connection.send(b"a part")
+
+    def leave() -> None:
+        if told_first:
+            streaming.connection.lose()
+        streaming.served.leave()
+        streaming.connection.lose()
+
+    world.turn(streaming.served, then=leave)
+
+    assert leaves_something(streaming.served) == []
+
+
+@apart
 def test_who_is_slower_waits_for_the_next(world: WithoutLoop) -> None:
     """A block may be taken by another before the coroutine's next step."""
 
