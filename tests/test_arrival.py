@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from arriving import Awaited, Connection
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.defer import CancelledError
 
@@ -375,6 +375,7 @@ STEPS = st.lists(
 )
 
 
+@settings(deadline=None)  # A collection may come in between.
 @given(sizes=st.lists(SIZES, max_size=20), steps=STEPS)
 def test_any_way_of_reading_gives_the_body(
     sizes: list[int], steps: list[tuple[str, int | None]]

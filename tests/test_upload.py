@@ -17,6 +17,7 @@ from test_input import post
 from test_streamedinput import Streaming, plain
 from waiting import LAST_CHUNK, body_of, chunks, status_of
 
+from twisted_wsgiflush.coroutines import asynchronous
 from twisted_wsgiflush.testing import serve
 
 MIB = bytes(range(256)) * 4096
@@ -121,6 +122,34 @@ def test_the_command_without_the_option() -> None:
         client.request("PUT", "/", MIB)
         body = client.getresponse().read()
     assert body == b"1048576 bytes so far\n" + last_line(MIB)
+
+
+# --- what breaks off later
+
+
+@pytest.mark.parametrize("begin", [asynchronous, plain], ids=["coroutine", "generator"])
+def test_a_loss_after_the_head_is_no_error(begin: Any, logged: Any) -> None:
+    """The response is cut short, and no error of the application is logged."""
+
+    async def coroutine(environ: Any, start_response: Any) -> Any:
+        start_response("200 OK", [])
+        yield b"begun"
+        await environ["wsgi.input"].read()
+
+    def generator(environ: Any, start_response: Any) -> Any:
+        start_response("200 OK", [])
+        yield b"begun"
+        yield environ["wsgi.input"].readable()
+        environ["wsgi.input"].read()
+
+    streaming = Streaming(coroutine if begin is asynchronous else generator, begin)
+    assert b"begun" in streaming.served.read()
+
+    streaming.connection.lose()
+
+    assert not streaming.served.read().endswith(LAST_CHUNK)
+    assert streaming.served.closed
+    assert logged.at("error") + logged.at("critical") == []
 
 
 # --- the command, where it arrives
