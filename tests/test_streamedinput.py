@@ -6,6 +6,7 @@ import asyncio
 import pickle
 import sys
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -718,6 +719,30 @@ if sys.version_info >= (3, 11):
 
         assert b"one two" in world.read(streaming.served)
         world.close()
+
+
+@apart
+def test_a_block_that_comes_with_the_cancellation() -> None:
+    """What was collected is given back before what has come since."""
+    tasks = []
+
+    async def application(environ, start_response):
+        tasks.append(asyncio.current_task())
+        with suppress(asyncio.CancelledError):
+            await environ["wsgi.input"].read()
+        start_response("200 OK", [])
+        return [environ["wsgi.input"].read()]
+
+    world = WithLoop()
+    streaming = Streaming(application)
+    world.turn(streaming.served)
+    streaming.connection.send(b"one ")
+    world.turn(streaming.served)
+    streaming.connection.send(b"two")
+    tasks[0].cancel()
+
+    assert b"one two" in world.read(streaming.served)
+    world.close()
 
 
 @apart

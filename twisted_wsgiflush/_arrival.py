@@ -21,10 +21,9 @@ from .errors import AlreadyReading, InputLost
 # From so many bytes on that nobody has read, no more are taken from the connection.
 HIGH_WATER = 65536
 
-# Blocks of fewer bytes are put together up to so many, or a body that comes two bytes
-# at a time would take thirty times its size.
+# Blocks of fewer bytes are put together, or a body that comes two bytes at a time would
+# take thirty times its size.
 SMALL = 1024
-PUT_TOGETHER = 16384
 
 _NEWLINE = re.compile(rb"\n")
 
@@ -102,7 +101,7 @@ class Arrival:
         last = self._blocks[-1] if self._blocks else None
         if len(block) >= SMALL:
             self._blocks.append(block)
-        elif isinstance(last, bytearray) and len(last) < PUT_TOGETHER:
+        elif isinstance(last, bytearray):
             last += block
         else:
             self._blocks.append(bytearray(block))
