@@ -128,8 +128,9 @@ def test_the_end_of_one_body_is_not_the_beginning_of_the_next() -> None:
         lambda body: body.readline(),
         lambda body: body.readlines(),
         lambda body: list(body),
+        lambda body: body.ended,
     ],
-    ids=["read", "readline", "readlines", "iter"],
+    ids=["read", "readline", "readlines", "iter", "ended"],
 )
 @pytest.mark.parametrize("large", [False, True])
 def test_reading_after_the_response(read: Callable[[Any], object], large: bool) -> None:
@@ -145,6 +146,39 @@ def test_reading_after_the_response(read: Callable[[Any], object], large: bool) 
 
     with pytest.raises(ValueError, match="closed file"):
         read(kept[0])
+
+
+def test_written_for_a_body_that_arrives() -> None:
+    """A generator that would wait for more, and asks for the end, runs on it too."""
+    ended = []
+
+    def application(environ, start_response):
+        body = environ["wsgi.input"]
+        start_response("200 OK", [("Content-Length", str(len(BODY)))])
+        while not body.ended:
+            yield body.readable(0.5)
+            yield body.read(5)
+        ended.append(body.read())
+
+    assert serve(application, post(BODY)).read().endswith(b"\r\n\r\n" + BODY)
+    assert ended == [b""]
+
+
+@pytest.mark.parametrize(("timeout", "error"), [(-1, ValueError), ("1", TypeError)])
+def test_what_is_no_timeout(timeout: Any, error: type[Exception]) -> None:
+    """It is refused, though there is nothing to wait for."""
+    errors = []
+
+    def application(environ, start_response):
+        with pytest.raises(error, match="timeout") as raised:
+            environ["wsgi.input"].readable(timeout)
+        errors.append(raised.type)
+        start_response("200 OK", [])
+        return []
+
+    serve(application).read()
+
+    assert errors == [error]
 
 
 def test_what_pep_3333_asks_for() -> None:

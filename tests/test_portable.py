@@ -373,6 +373,14 @@ def test_the_input_ends_where_the_body_ends(ask: Asking) -> None:
         assert response.json() == ["19", "a line\n", "and the rest", ""]
 
 
+def test_the_input_may_be_awaited(ask: Asking) -> None:
+    """An application that waits for its body finds it there."""
+    with ask("awaited_input", "POST", b"a line\nand the rest") as response:
+        assert response.json() == ["a line\n", "and the rest", True]
+    with ask("awaited_by_a_generator", "POST", b"four and") as response:
+        assert response.json() == ["four", " and"]
+
+
 def test_there_may_be_no_input(ask: Asking) -> None:
     """A request without a body has an input that is at its end."""
     with ask("echo") as response:

@@ -1,14 +1,19 @@
 """
 ``wsgi.input``: the request's body, once it is complete.
+
+While it is not, that is ``_streamedinput``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import BinaryIO
+from typing import IO
+
+from ._arguments import seconds_of
+from ._awaitable import Blocks
 
 
-class InputStream:
+class InputStream(Blocks):
     """
     The input stream of one request (PEP 3333, "Input and Error Streams").
 
@@ -18,13 +23,36 @@ class InputStream:
     It gives the body's bytes, then ``b""`` for ever, so that an application may read
     to the end with or without a Content-Length (``wsgi.input_terminated``).  Reading
     after the response is over raises :class:`ValueError`: the body is gone then.
+
+    An application that is written for a body that still arrives runs on it, too: there
+    is nothing to wait for.
     """
 
     __slots__ = ("_content", "_size")
 
-    def __init__(self, content: BinaryIO, size: int) -> None:
+    def __init__(self, content: IO[bytes], size: int) -> None:
         self._content = content
         self._size = size
+
+    @property
+    def ended(self) -> bool:
+        """
+        Whether all was read.
+
+        :raises ValueError: after the response is over.
+        """
+        return self._content.tell() >= self._size
+
+    def readable(self, timeout: float | None = None) -> bytes:
+        """
+        There is something to read, or the end: an empty block, to yield.
+
+        :param timeout: seconds; of no use here.
+        :raises TypeError: when it is no number of seconds.
+        :raises ValueError: when it is negative.
+        """
+        seconds_of(timeout)
+        return b""
 
     def read(self, size: int | None = -1) -> bytes:
         """At most ``size`` bytes; all that are left for a negative one or None."""

@@ -17,7 +17,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from ._tasks import StepwiseTask, resumed
-from .errors import ResponseOver
+from .errors import InputLost, ResponseOver
 
 _T = TypeVar("_T")
 
@@ -25,7 +25,13 @@ _log = Logger()
 
 
 # What ends a coroutine that is cancelled, and is nobody's error.
-ENDINGS = (CancelledError, asyncio.CancelledError, GeneratorExit, ResponseOver)
+ENDINGS = (
+    CancelledError,
+    asyncio.CancelledError,
+    GeneratorExit,
+    InputLost,
+    ResponseOver,
+)
 
 
 class Block:

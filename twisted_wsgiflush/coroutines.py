@@ -13,6 +13,7 @@ from contextvars import Context, copy_context
 from functools import wraps
 from typing import Any
 
+from ._awaitable import make_awaitable
 from ._steps import Block, Steps, dismiss
 
 __all__ = ["asynchronous", "pass_on"]
@@ -30,8 +31,9 @@ def asynchronous(app: Callable[..., Any]) -> Callable[..., Any]:
         it is called; what is neither, is an application already, and stays one.
 
     It may await Deferreds, and under an asyncio reactor whatever asyncio can await.
-    While it waits it is suspended.  It may call ``start_response`` as late as before
-    its first block.
+    While it waits it is suspended.  What it reads from ``wsgi.input`` can be awaited,
+    whether the body is complete or still arrives.  It may call ``start_response`` as
+    late as before its first block.
 
     When the client leaves, what it awaits is cancelled, and it sees
     :class:`twisted.internet.defer.CancelledError`; under an asyncio reactor,
@@ -41,6 +43,7 @@ def asynchronous(app: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(app)
     def application(*arguments: Any) -> Any:
         environ, _ = arguments[-2:]
+        make_awaitable(environ)
         result = app(*arguments)
         if is_late(result) or is_asynchronous(result):
             return blocks_of(result, environ)
@@ -65,7 +68,8 @@ def pass_on(block: bytes) -> Generator[Block, None, None]:
 
 def is_late(result: object) -> bool:
     """Whether a result is to be awaited."""
-    return hasattr(result, "__await__")
+    # A stream may be both, such as wsgi.input.
+    return hasattr(result, "__await__") and not is_asynchronous(result)
 
 
 def is_asynchronous(result: object) -> bool:

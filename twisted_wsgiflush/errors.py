@@ -50,6 +50,17 @@ class AlreadySuspended(ApplicationError):
     """A suspension was asked for before the last one had its empty block."""
 
 
+class AlreadyReading(ApplicationError):
+    """Two waited for the body of one request; one has to read it for both."""
+
+
+class InputNotHere(ApplicationError, BlockingIOError):
+    """
+    What was asked for of the request's body has not arrived, and nobody may wait for it
+    here.  The application must await it, or wait for ``readable``; see docs/input.md.
+    """
+
+
 class ResponseError(WSGIFlushError):
     """
     Raised by an application, in place of the response that it does not want to give.
@@ -72,6 +83,24 @@ class ResponseError(WSGIFlushError):
         self.status = status
         self.headers = headers
         self.body = body
+
+
+class InputLost(ResponseError, OSError):
+    """
+    The rest of the request's body will not come: the client left, broke off, or sent
+    what is no body.  Nobody has to do anything; an application that does not catch it
+    leaves the response to the server.
+
+    :param status: for the client, if it is still there and has no other yet.
+    :param why: what is wrong, for both sides to read.
+    """
+
+    def __init__(self, status: str, why: str) -> None:
+        # Else OSError takes the status for a number, and the headers for its text.
+        OSError.__init__(self, why)
+        self.status = status
+        self.headers = [("Content-Type", "text/plain; charset=utf-8")]
+        self.body = f"{why}\n".encode()
 
 
 class CannotBlock(WSGIFlushError):

@@ -24,6 +24,7 @@ from wsgiref.util import FileWrapper
 
 from ._begun import begun
 from ._extensions import Extensions
+from ._input import InputStream
 from ._pauses import Pauses
 from ._reactorthread import running_reactor
 from ._types import Environ, ExcInfo, Headers, StartResponse, WSGIApplication
@@ -223,6 +224,7 @@ class _Blocking:
 
     def _provided(self, environ: Environ) -> Environ:
         """What the application finds in environ, but for the extensions."""
+        size = _size(self._input)
         target = quote(
             environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", ""),
             safe="/;=,@:!$&'()*+~",
@@ -240,8 +242,8 @@ class _Blocking:
             "QUERY_STRING": "",
             "CONTENT_TYPE": "",
             **environ,
-            "CONTENT_LENGTH": environ.get("CONTENT_LENGTH") or _size(self._input),
-            "wsgi.input": self._input,
+            "CONTENT_LENGTH": environ.get("CONTENT_LENGTH") or str(size or ""),
+            "wsgi.input": InputStream(self._input, size),
             "wsgi.input_terminated": True,
             "wsgi.multithread": False,
         }
@@ -360,7 +362,7 @@ def _complete_input(environ: Environ) -> IO[bytes]:
     return body
 
 
-def _size(body: IO[bytes]) -> str:
+def _size(body: IO[bytes]) -> int:
     size = body.seek(0, os.SEEK_END)
     body.seek(0)
-    return str(size) if size else ""
+    return size

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, Callable, Generator, Iterable, Iterator
 from typing import Any, TypeAlias
 
+from ._awaitable import make_awaitable
 from ._steps import dismiss
 from .coroutines import blocks_of, is_asynchronous, is_late, pass_on
 from .errors import AlreadyStarted, StartResponseMissing
@@ -40,6 +41,7 @@ def from_wsgi2(app: Callable[[dict[str, Any]], Any]) -> Callable[..., Any]:
                 raise
             return app_iter
 
+        make_awaitable(environ)
         result = app(environ)
         if is_late(result):
             return blocks_of(result, environ, begin)

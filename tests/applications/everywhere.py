@@ -235,6 +235,22 @@ def echo(environ, start_response):
     yield answer(start_response, [environ["CONTENT_LENGTH"], *parts])
 
 
+@asynchronous
+async def awaited_input(environ, start_response):
+    body = environ["wsgi.input"]
+    line = await body.readline()
+    pieces = [block async for block in body]
+    yield answer(start_response, [line.decode(), b"".join(pieces).decode(), body.ended])
+
+
+def awaited_by_a_generator(environ, start_response):
+    body, pieces = environ["wsgi.input"], []
+    while not body.ended:
+        yield body.readable(10)
+        pieces.append(body.read(4).decode())
+    yield answer(start_response, pieces)
+
+
 def written(environ, start_response):
     write = start_response("200 OK", PLAIN)
     write(b"written, ")
