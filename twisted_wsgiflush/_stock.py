@@ -77,12 +77,13 @@ def _what_is_wrong_with_the_host(request: Request) -> str | None:
         return "A request of HTTP/1.1 must have a Host header."
     if len(hosts) > 1:
         return "A request must not have more than one Host header."
-    if hosts and not _is_host(hosts[0]):
+    if hosts and not is_host(hosts[0]):
         return "The Host header is not a host and port."
     return None
 
 
-def _is_host(value: bytes) -> bool:
+def is_host(value: bytes) -> bool:
+    """Whether this is what a Host header may say (RFC 9110, 7.2)."""
     match = _HOST.fullmatch(value)
     if match is None:
         return False
