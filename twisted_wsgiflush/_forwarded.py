@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from itertools import zip_longest
 from typing import NoReturn
@@ -27,13 +27,11 @@ from ._types import Environ
 # A list with more elements is refused: no way through proxies is that long.
 _MOST_HOPS = 100
 
-# What a hop may tell, and the key for it where each has a list of its own.
-_X_FORWARDED = {
-    "for": "HTTP_X_FORWARDED_FOR",
-    "proto": "HTTP_X_FORWARDED_PROTO",
-    "host": "HTTP_X_FORWARDED_HOST",
-    "port": "HTTP_X_FORWARDED_PORT",
-}
+# What a hop may tell in X-Forwarded-*, each in a list of its own.
+_NAMES = ("for", "proto", "host", "port")
+_HEADERS = ("HTTP_FORWARDED", *(f"HTTP_X_FORWARDED_{name.upper()}" for name in _NAMES))
+# Characters of headers up to which what they tell is kept for the next request.
+_SHORT = 500
 
 # Some proxies name the scheme of a WebSocket, whose handshake is HTTP (RFC 6455, 4.1).
 _SCHEMES = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
@@ -67,8 +65,9 @@ class TrustedProxies:
         self._anybody = "*" in names
         self._networks = [_network(name) for name in names if name not in ("*", "unix")]
         self._unix = "unix" in names
-        # The same few connect all the time.
+        # The same few connect all the time, and clients come several times.
         self._listed = lru_cache(maxsize=1024)(self._is_listed)
+        self._told = lru_cache(maxsize=1024)(self._read)
 
     def trusts(self, address: object) -> bool:
         """
@@ -99,21 +98,35 @@ class TrustedProxies:
             client could pass for the proxy, or choose which header is believed: the
             one that the proxy does not write is the client's.
         """
-        if not self.trusts(address):
+        if environ.keys().isdisjoint(_HEADERS) or not self.trusts(address):
             return
-        told = self._client(_x_forwarded(environ))
-        other = self._client(_forwarded(environ))
+        headers = [environ.get(key, "") for key in _HEADERS]
+        read = self._told if sum(map(len, headers)) < _SHORT else self._read
+        told = read(*headers)
+        environ.update(told)
+        if told.keys() & {"HTTP_HOST", "SERVER_PORT", "wsgi.url_scheme"}:
+            name, port = _name_and_port(environ.get("HTTP_HOST", ""))
+            if "HTTP_HOST" in told:
+                environ["SERVER_NAME"] = name
+            default = _DEFAULT_PORTS[environ["wsgi.url_scheme"]]
+            environ["SERVER_PORT"] = port or told.get("SERVER_PORT", default)
+
+    def _read(self, forwarded: str, *x_forwarded: str) -> Mapping[str, str]:
+        """What is told of the client, by keys of environ."""
+        told = self._client(_by_hops(x_forwarded))
+        other = self._client(map(_pairs, _elements(forwarded)))
         if told and other:
             for key in ("REMOTE_ADDR", "wsgi.url_scheme", "HTTP_HOST"):
                 if told.get(key) != other.get(key):
                     _refuse("Forwarded and X-Forwarded-* differ")
         told.update(other)
-        if told:
-            environ.update(_completed(told, environ))
+        if "REMOTE_ADDR" in told:
+            told.setdefault("REMOTE_PORT", "")  # That of the proxy is not the client's.
+        return told
 
-    def _client(self, hops: Iterable[Mapping[str, str]]) -> Environ:
-        """What is told of the client, by keys of environ."""
-        told: Environ = {}
+    def _client(self, hops: Iterable[Mapping[str, str]]) -> dict[str, str]:
+        """What one kind of headers tells, whose right-most hop comes first."""
+        told: dict[str, str] = {}
         for hop in hops:
             # What a proxy leaves out is as the next one has it, to which it has
             # passed the request on.
@@ -164,17 +177,11 @@ def _address(name: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     return address.ipv4_mapped or ipaddress.IPv6Address(int(address))
 
 
-def _x_forwarded(environ: Environ) -> Iterable[Mapping[str, str]]:
-    """The hops, right-most first."""
-    lists = [_elements(environ.get(key, "")) for key in _X_FORWARDED.values()]
-    for values in zip_longest(*lists):
-        told = zip(_X_FORWARDED, values, strict=True)
-        yield {name: value for name, value in told if value is not None}
-
-
-def _forwarded(environ: Environ) -> Iterable[Mapping[str, str]]:
-    """The hops, right-most first."""
-    return map(_pairs, _elements(environ.get("HTTP_FORWARDED", "")))
+def _by_hops(x_forwarded: Sequence[str]) -> Iterable[Mapping[str, str]]:
+    """The hops of several lists, right-most first."""
+    for values in zip_longest(*map(_elements, x_forwarded), fillvalue=""):
+        hop = zip(_NAMES, values, strict=True)
+        yield {name: value for name, value in hop if value}
 
 
 def _elements(value: str) -> list[str]:
@@ -224,26 +231,16 @@ def _port(text: str) -> str:
 
 
 def _host(text: str) -> str:
-    match = _HOST_AND_PORT.fullmatch(text) or _refuse("a host")
-    if not is_host(text.encode("ascii", "replace")):
+    name, port = _name_and_port(text)
+    if not name or not is_host(text.encode("ascii", "replace")):
         _refuse("a host")
-    _port(match[2] or "80")
+    _port(port or "80")
     return text
 
 
-def _completed(told: Environ, environ: Environ) -> Environ:
-    """What follows from what is told, too."""
-    if "REMOTE_ADDR" in told:
-        told.setdefault("REMOTE_PORT", "")  # That of the proxy is not the client's.
-    host = told.get("HTTP_HOST") or environ.get("HTTP_HOST", "")
+def _name_and_port(host: str) -> tuple[str, str]:
     match = _HOST_AND_PORT.fullmatch(host)
-    name, port = match.groups("") if match else ("", "")
-    if "HTTP_HOST" in told:
-        told["SERVER_NAME"] = name
-    if told.keys() & {"HTTP_HOST", "SERVER_PORT", "wsgi.url_scheme"}:
-        scheme = told.get("wsgi.url_scheme") or environ["wsgi.url_scheme"]
-        told["SERVER_PORT"] = port or told.get("SERVER_PORT", _DEFAULT_PORTS[scheme])
-    return told
+    return (match[1], match[2] or "") if match else ("", "")
 
 
 def _refuse(what: str) -> NoReturn:
