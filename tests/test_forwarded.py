@@ -32,7 +32,7 @@ from twisted.internet.interfaces import IAddress
 
 from twisted_wsgiflush import WSGIResource
 from twisted_wsgiflush._forwarded import TrustedProxies
-from twisted_wsgiflush._stock import Refused
+from twisted_wsgiflush._rules import Refused
 from twisted_wsgiflush.testing import Served, Turns, serve
 
 Environ = dict[str, Any]

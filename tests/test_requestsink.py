@@ -764,6 +764,7 @@ def test_what_an_application_writes_later_arrives_in_order(connect, reads) -> No
         def blocks():
             client.clock.callLater(0, lambda: write(b"later"))
             yield b"x" * 50_000
+            yield b""
             write(b"within")
             yield b"y" * 50_000
             yield b"last"

@@ -9,7 +9,6 @@ Issues").
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from io import SEEK_END
 from typing import Any, TypeAlias
 
@@ -18,12 +17,15 @@ from twisted.web.server import Request
 from ._errorlog import ErrorLog
 from ._filewrapper import FileWrapper
 from ._input import InputStream
+from ._rules import host_and_port, variable_of
 from ._stock import segments
 from ._types import Environ
 from ._version import VERSION
 
 # Of a request, by their names in canonical capitals.
 Fields: TypeAlias = Mapping[bytes, Sequence[bytes]]
+
+_DEFAULT_PORTS = {"http": "80", "https": "443"}
 
 # The same for every request.
 _CONSTANT: Environ = {
@@ -79,27 +81,11 @@ def environ_of(request: Request, name: str) -> Environ:
         "wsgi.errors": ErrorLog(name),
     }
     for field_name, values in fields.items():
-        variable = _variable(field_name)
+        variable = variable_of(field_name)
         if variable is not None:
             separator = b"; " if variable == "HTTP_COOKIE" else b","
             environ[variable] = _value(values, separator)
     return environ
-
-
-@lru_cache(maxsize=1024)
-def _variable(field_name: bytes) -> str | None:
-    """The key for a request header (RFC 3875, 4.1.18); None for one left out."""
-    name = field_name.lower()
-    if b"_" in name:
-        return None  # It would pass for the one with the dash.
-    if name in (
-        b"content-type",  # Has a key of its own, as the next one.
-        b"content-length",
-        b"transfer-encoding",  # Who sees it decodes once more, or reads nothing.
-        b"proxy",  # Would pass for the environment variable HTTP_PROXY.
-    ):
-        return None
-    return "HTTP_" + name.decode("latin-1").upper().replace("-", "_")
 
 
 def _text(value: bytes | str) -> str:
@@ -127,19 +113,51 @@ def _content_length(fields: Fields, size: int) -> str:
 def _server(request: Request, fields: Fields, scheme: str) -> tuple[str, str]:
     """SERVER_NAME and SERVER_PORT."""
     local: Any = request.getHost()
-    host, port = _host_and_port(fields)
+    host, port = host_and_port(_value(fields.get(b"Host", ())[:1]))
     if hasattr(local, "port"):
         port = str(local.port)
     if not host and hasattr(local, "host"):  # A UNIX socket has none.
         host = _text(request.getRequestHostname()) or local.host
+    return _in_brackets(host) or "localhost", port or _DEFAULT_PORTS[scheme]
+
+
+def connection_environ(local: Any, *, secure: bool) -> Environ:
+    """
+    What is in the environ of every request that comes to an address.
+
+    :param local: the address, of whatever kind.
+    """
+    scheme = "https" if secure else "http"
+    host = _text(getattr(local, "host", ""))
+    return {
+        **_CONSTANT,
+        "SCRIPT_NAME": "",
+        "SERVER_NAME": _in_brackets(host) or "localhost",
+        "SERVER_PORT": str(getattr(local, "port", "")),
+        "wsgi.url_scheme": scheme,
+    }
+
+
+def remote_environ(remote: Any) -> tuple[str, str]:
+    """REMOTE_ADDR and REMOTE_PORT of an address of whatever kind."""
+    return _text(getattr(remote, "host", "")), str(getattr(remote, "port", ""))
+
+
+def complete_environ(environ: Environ) -> None:
+    """Say what follows from the rest: the server's name and port, and what is not."""
+    host = environ.get("HTTP_HOST")
+    if host:
+        name, port = host_and_port(host)
+        if name:
+            environ["SERVER_NAME"] = name
+    else:
+        port = ""
+    if not environ["SERVER_PORT"]:  # That of a UNIX socket.
+        environ["SERVER_PORT"] = port or _DEFAULT_PORTS[environ["wsgi.url_scheme"]]
+    environ.setdefault("CONTENT_TYPE", "")
+    environ.setdefault("CONTENT_LENGTH", "")
+
+
+def _in_brackets(host: str) -> str:
     # RFC 3875, 4.1.14: an IPv6 address stands in brackets.
-    name = f"[{host}]" if ":" in host and host[0] != "[" else host or "localhost"
-    return name, port or {"http": "80", "https": "443"}[scheme]
-
-
-def _host_and_port(fields: Fields) -> tuple[str, str]:
-    """The two parts of the Host header, which is valid."""
-    host = _value(fields.get(b"Host", ())[:1])
-    end_of_address = host.find("]") + 1
-    colon = host.find(":", end_of_address)
-    return (host, "") if colon < 0 else (host[:colon], host[colon + 1 :])
+    return f"[{host}]" if ":" in host and host[0] != "[" else host

@@ -8,8 +8,10 @@ import html
 import re
 
 from twisted.python.failure import Failure
+from twisted.web.http import RESPONSES
 
 from ._head import Head
+from ._rules import Refused
 
 _TITLE = "500 Internal Server Error"
 _TEXT = "The application failed while it handled this request."
@@ -56,6 +58,17 @@ def error_page(accept: str, failure: Failure | None) -> tuple[Head, bytes]:
         (b"Cache-Control", b"no-store"),
     ]
     return Head(500, b"Internal Server Error", headers, len(body)), body
+
+
+def refusal(refused: Refused) -> tuple[Head, bytes]:
+    """What a client gets whose request is not handed to the application."""
+    reason: bytes = RESPONSES[refused.code]
+    body = b"%d %b\n\n%b\n" % (refused.code, reason, refused.why.encode())
+    headers = [
+        (b"Content-Type", b"text/plain; charset=utf-8"),
+        (b"Content-Length", b"%d" % len(body)),
+    ]
+    return Head(refused.code, reason, headers, len(body)), body
 
 
 def _quality(accept: str, media_type: str) -> float:

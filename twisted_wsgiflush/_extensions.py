@@ -23,8 +23,14 @@ from ._descriptors import Readable, Writable
 from ._pauses import Pauses
 from ._suspension import Suspension, Truth
 from ._types import Environ, Headers
-from ._validation import Freshness, conditions_of, not_modified
+from ._validation import Conditions, Freshness, conditions_of, not_modified
 from .errors import AlreadySuspended, ResponseError
+
+# The same for every request.
+_CONSTANT: Environ = {
+    "wsgi.asynchronous": True,
+    "wsgi.response_error": ResponseError,
+}
 
 
 class Response(Protocol):
@@ -75,7 +81,7 @@ class Extensions:
     ) -> None:
         self._reactor = reactor
         self._response = response
-        # As the client has sent it; middleware may change environ.
+        # As the client has sent them; middleware may change environ.
         self._conditions = conditions_of(environ) if validation else None
         self._thread = threading.get_ident()
         self._suspend_status = Truth()
@@ -83,9 +89,8 @@ class Extensions:
         self._due: Suspension | None = None
         self._in_force: Suspension | None = None
         self._ended = False
-        environ["wsgi.asynchronous"] = True
+        environ.update(_CONSTANT)
         environ["wsgi.pause_output"] = self.pause_output
-        environ["wsgi.response_error"] = ResponseError
         environ["x-wsgiorg.flush"] = self.flush
         environ["x-wsgiorg.suspend"] = self.suspend
         environ["x-wsgiorg.suspend_status"] = self._suspend_status
@@ -93,6 +98,16 @@ class Extensions:
         environ["x-wsgiorg.fdevent.writable"] = self.writable
         environ["x-wsgiorg.fdevent.timeout"] = self._fdevent_timeout
         environ["twisted.reactor"] = reactor
+
+    @property
+    def in_use(self) -> bool:
+        """Whether something is due or in force."""
+        return self._due is not None or self._in_force is not None
+
+    @property
+    def suspended(self) -> bool:
+        """Whether a suspension is in force."""
+        return self._in_force is not None and not self._in_force.over
 
     @property
     def due(self) -> bool:
@@ -242,7 +257,7 @@ class Extensions:
     def _fresh(self, status: str, headers: Headers) -> Headers | None:
         if self._conditions is None:
             return None
-        return not_modified(status, headers, self._conditions)
+        return not_modified(status, headers, Conditions(*self._conditions))
 
 
 def _nothing_to_resume() -> bool:

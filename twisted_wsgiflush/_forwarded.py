@@ -21,7 +21,7 @@ from typing import NoReturn
 
 from twisted.internet.address import UNIXAddress
 
-from ._stock import Refused, is_host
+from ._rules import Refused, host_and_port, is_host
 from ._types import Environ
 
 # A list with more elements is refused: no way through proxies is that long.
@@ -46,7 +46,6 @@ _PAIR = re.compile(
 # RFC 7239, 6: a name and maybe a port, each maybe obfuscated.
 _NODE = re.compile(r"(?:\[([^]]+)\]|([^][:]+))(?::([0-9]{1,5}|_[-._0-9A-Za-z]+))?")
 _UNKNOWN = re.compile(r"unknown|_[-._0-9A-Za-z]+", re.I)
-_HOST_AND_PORT = re.compile(r"(\[.*\]|[^:]+)(?::([0-9]*))?")
 
 
 class TrustedProxies:
@@ -105,7 +104,7 @@ class TrustedProxies:
         told = read(*headers)
         environ.update(told)
         if told.keys() & {"HTTP_HOST", "SERVER_PORT", "wsgi.url_scheme"}:
-            name, port = _name_and_port(environ.get("HTTP_HOST", ""))
+            name, port = host_and_port(environ.get("HTTP_HOST", ""))
             if "HTTP_HOST" in told:
                 environ["SERVER_NAME"] = name
             default = _DEFAULT_PORTS[environ["wsgi.url_scheme"]]
@@ -231,16 +230,13 @@ def _port(text: str) -> str:
 
 
 def _host(text: str) -> str:
-    name, port = _name_and_port(text)
-    if not name or not is_host(text.encode("ascii", "replace")):
+    if not is_host(text.encode("ascii", "replace")):
+        _refuse("a host")
+    name, port = host_and_port(text)
+    if not name:
         _refuse("a host")
     _port(port or "80")
     return text
-
-
-def _name_and_port(host: str) -> tuple[str, str]:
-    match = _HOST_AND_PORT.fullmatch(host)
-    return (match[1], match[2] or "") if match else ("", "")
 
 
 def _refuse(what: str) -> NoReturn:

@@ -7,11 +7,12 @@ set or replaced, and what is added to it, is decided in ``_response``.
 
 from __future__ import annotations
 
+import enum
 import re
 import warnings
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from wsgiref.util import is_hop_by_hop
 
 from .errors import InvalidHeaders, InvalidStatus, WrongType
@@ -34,6 +35,8 @@ class Head(NamedTuple):
     reason: bytes
     headers: list[tuple[bytes, bytes]]
     content_length: int | None
+    special: bool = False
+    """Whether there is a Date, Server or Set-Cookie, which connections treat apart."""
 
 
 def checked_head(status: object, headers: object) -> Head:
@@ -60,65 +63,46 @@ def checked_head(status: object, headers: object) -> Head:
         )
     encoded: list[tuple[bytes, bytes]] = []
     content_length = None
+    special = False
     for header in headers:  # type: ignore[attr-defined]  # a list or a sequence by now
-        name, value = _checked_header(header)
-        if name.is_content_length:
-            if content_length is not None or not _LENGTH.fullmatch(value):
+        if type(header) is not tuple or len(header) != 2:
+            _tolerate_header(header)
+        name, value = header
+        if not isinstance(name, str) or not isinstance(value, str):
+            raise WrongType(f"header must be (str, str) tuple, not {header!r}")
+        field, kind = _field(name, value) if len(value) < LONG else _new_field(*header)
+        if kind is not _Kind.ORDINARY:
+            if kind is _Kind.SPECIAL:
+                special = True
+            elif content_length is None:
+                content_length = int(value)
+            else:
                 raise InvalidHeaders(
                     f"Content-Length must be one decimal number of bytes, "
                     f"not {header!r} in {headers!r}"
                 )
-            content_length = int(value)
-        elif name.is_hop_by_hop:
-            # PEP 3333, "Other HTTP Features": the connection is the server's.
-            raise InvalidHeaders(
-                f"{header[0]} is a hop-by-hop header, which only the server may set; "
-                f"leave {header!r} out"
-            )
-        encoded.append((name.encoded, value.encode("latin-1")))
-    return Head(*code_and_reason, encoded, content_length)
+        encoded.append(field)
+    code, reason = code_and_reason
+    return Head(code, reason, encoded, content_length, special)
 
 
-# Applications have few status lines and names, and use them for each response.
+# Applications have few status lines and headers, and use them for each response.
 @lru_cache(maxsize=1024)
 def _code_and_reason(status: str) -> tuple[int, bytes] | None:
     match = _STATUS.fullmatch(status)
     return match and (int(match[1]), match[2].encode("latin-1"))
 
 
-class _Name(NamedTuple):
-    encoded: bytes
-    is_content_length: bool
-    is_hop_by_hop: bool
+class _Kind(enum.Enum):
+    ORDINARY = enum.auto()
+    SPECIAL = enum.auto()
+    CONTENT_LENGTH = enum.auto()
 
 
-@lru_cache(maxsize=1024)
-def _name(name: str) -> _Name | None:
+def _new_field(name: str, value: str) -> tuple[tuple[bytes, bytes], _Kind]:
+    """A header, encoded, and its kind."""
+    header = (name, value)
     if not _TOKEN.fullmatch(name):
-        return None
-    folded = name.lower()
-    return _Name(
-        name.encode("latin-1"),
-        folded == "content-length",
-        is_hop_by_hop(folded) or folded == "trailer",
-    )
-
-
-def _checked_header(header: object) -> tuple[_Name, str]:
-    if not isinstance(header, tuple):
-        _tolerate(
-            header,
-            f"header must be a (str, str) tuple, not {header!r} "
-            f"({type(header).__name__})",
-        )
-    if len(header) != 2:  # type: ignore[arg-type]  # a tuple or a sequence by now
-        raise WrongType(f"header must be a (str, str) tuple, not {header!r}")
-    name: object = header[0]  # type: ignore[index]  # as above
-    value: object = header[1]  # type: ignore[index]  # as above
-    if not isinstance(name, str) or not isinstance(value, str):
-        raise WrongType(f"header must be (str, str) tuple, not {header!r}")
-    checked_name = _name(name)
-    if checked_name is None:
         raise InvalidHeaders(
             f"the name of a header must be a token (RFC 9110, 5.6.2), not {header!r}"
         )
@@ -127,7 +111,40 @@ def _checked_header(header: object) -> tuple[_Name, str]:
             f"the value of a header must be ISO-8859-1 without control characters, "
             f"not {header!r}"
         )
-    return checked_name, value
+    folded = name.lower()
+    kind = _Kind.ORDINARY
+    if folded == "content-length":
+        kind = _Kind.CONTENT_LENGTH
+        if not _LENGTH.fullmatch(value):
+            raise InvalidHeaders(
+                f"Content-Length must be one decimal number of bytes, not {header!r}"
+            )
+    elif is_hop_by_hop(folded) or folded == "trailer":
+        # PEP 3333, "Other HTTP Features": the connection is the server's.
+        raise InvalidHeaders(
+            f"{name} is a hop-by-hop header, which only the server may set; "
+            f"leave {header!r} out"
+        )
+    elif folded in ("date", "server", "set-cookie"):
+        kind = _Kind.SPECIAL
+    return (name.encode("latin-1"), value.encode("latin-1")), kind
+
+
+# What is longer than this many characters is hardly for each response, and not kept.
+LONG = 128
+
+_field = lru_cache(maxsize=1024)(_new_field)
+
+
+def _tolerate_header(header: Any) -> None:
+    if not isinstance(header, tuple):
+        _tolerate(
+            header,
+            f"header must be a (str, str) tuple, not {header!r} "
+            f"({type(header).__name__})",
+        )
+    if len(header) != 2:
+        raise WrongType(f"header must be a (str, str) tuple, not {header!r}")
 
 
 def _tolerate(sequence: object, message: str) -> None:

@@ -20,10 +20,11 @@ from zope.interface import implementer
 
 from ._begun import begun
 from ._errorlog import ErrorLog
-from ._errorpage import error_page
+from ._errorpage import error_page, refusal
 from ._extensions import Extensions
 from ._pauses import Pause, Pauses
 from ._response import Response
+from ._rules import Refused
 from ._types import Environ, WSGIApplication
 from .errors import ApplicationError, ResponseError, WrongType
 
@@ -35,11 +36,23 @@ _log = Logger()
 # From how many seconds on the log names an application that kept the reactor.
 BLOCKING = 1.0
 
+# Seconds that one application may give blocks for before the others have their turn.
+SLICE = 0.002
+
 _EXHAUSTED = object()
+_NOTHING: Iterator[bytes] = iter(())
 
 
 class Consumer(Protocol):
     """What takes a pump's blocks, and pauses it as ``IConsumer`` says."""
+
+    exact: bool
+    """
+    Whether all that was sent is with the kernel, unless the pump is paused.
+
+    Then the next block may be asked for at once, or else in the next turn: a block
+    that waits for the reactor would wait for the application, too (F1).
+    """
 
     @property
     def full(self) -> bool:
@@ -61,8 +74,7 @@ class Pump:
     """
     One request's application, from its call to ``close``.
 
-    :param reactor: takes every step but the first in a turn of its own, see F1 and
-        F2 of the design.
+    :param reactor: takes the steps.
     :param context: everything of the application's runs in it.
     :param request_name: the request's method and target, for the log.
     :param debug: whether a client may see the traceback of an error.
@@ -83,11 +95,12 @@ class Pump:
         "_extensions",
         "_iterator",
         "_named_in_log",
+        "_now",
+        "_pauses",
         "_reactor",
         "_request_name",
         "_response",
         "_turn",
-        "pauses",
     )
 
     def __init__(
@@ -102,7 +115,8 @@ class Pump:
         *,
         debug: bool,
     ) -> None:
-        self.pauses = Pauses(self.schedule)
+        # Most responses rest never.
+        self._pauses: Pauses | None = None
         self._reactor = reactor
         self._context = context
         self._response = response
@@ -115,24 +129,49 @@ class Pump:
         self._request_name = request_name
         self._debug = debug
         self._app_iter: Iterable[bytes] = ()
-        self._iterator: Iterator[bytes] = iter(())
+        self._iterator = _NOTHING
         self._asking = False
         self._begun: list[Callable[[], object]] = []
         self._application_failed = False
         self._named_in_log = False
+        self._now = 0.0
         self._turn: IDelayedCall | None = None
         self._consumer_pause: Pause | None = None
+
+    @property
+    def pauses(self) -> Pauses:
+        """The reasons to rest."""
+        if self._pauses is None:
+            self._pauses = Pauses(self.schedule)
+        return self._pauses
 
     def start(self, application: WSGIApplication) -> None:
         """Call the application, and see its response to the end."""
         self._consumer.watch(self)
-        self._context.run(begun.set, self._begun)
-        self._guard(self._call, application)
+        try:
+            self._call(application)
+        except BaseException:
+            self._failed(Failure())
 
     def schedule(self) -> None:
         """Take a step in the next reactor turn, unless there is a reason not to."""
-        if self._turn is None and not self.pauses and not self._response.over:
+        if self._turn is None and not self._pauses and not self._response.over:
             self._turn = self._reactor.callLater(0, self._guard, self._step)
+
+    @property
+    def suspended_since(self) -> float | None:
+        """Since when the application is suspended, in the reactor's seconds."""
+        return self._now if self._extensions.suspended else None
+
+    def give_up(self, why: str) -> None:
+        """End the response, for it takes too long; the client may get a 503."""
+        if self._response.over:
+            return
+        _log.warn("{request}: {why}", request=self._request_name, why=why)
+        try:
+            self._response.fail(*refusal(Refused(503, "This takes too long.")))
+        finally:
+            self._guard(self._close)
 
     def pauseProducing(self) -> None:
         """The consumer is full."""
@@ -156,16 +195,14 @@ class Pump:
             self._guard(self._close)
 
     def _call(self, application: WSGIApplication) -> None:
-        app_iter: Any = self._ask(
-            application, self._environ, self._response.start_response
-        )
+        app_iter: Any = self._ask(self._enter, application)
         self._app_iter = app_iter
         if self._response.over:
             self._close()
         elif self._response.has_enough:
             self._finish()
         elif (
-            type(app_iter) in (list, tuple)
+            (type(app_iter) is list or type(app_iter) is tuple)
             and len(app_iter) < 2
             and not self._extensions.due
         ):
@@ -179,33 +216,47 @@ class Pump:
         else:
             self._begin()
 
+    def _enter(self, application: WSGIApplication) -> Iterable[bytes]:
+        begun.set(self._begun)
+        return application(self._environ, self._response.start_response)
+
     def _begin(self) -> None:
         self._iterator = self._ask(iter, self._app_iter)
         if self._response.over:
             self._close()
         else:
             self._consumer.attach(self)
-            self.schedule()
+            if self._consumer.exact:
+                self._step()
+            else:
+                # Within this turn nothing would leave before the next step (F2).
+                self.schedule()
 
     def _step(self) -> None:
-        """Ask for a block and send it; only the reactor calls this."""
+        """Ask for blocks and send them, until there is a reason to stop."""
         self._turn = None
-        if self.pauses:
-            return
-        if self._response.has_enough:  # By a flush while it was suspended.
-            self._finish()
-            return
-        block: Any = self._ask(next, self._iterator, _EXHAUSTED)
-        if self._response.over:
-            self._close()
-        elif block is _EXHAUSTED or self._response.has_enough:
-            self._finish()
-        else:
-            self._send(self._checked(block))
-            if self._response.has_enough:
+        response = self._response
+        slice_ends = self._reactor.seconds() + SLICE
+        while not self._pauses:
+            if response.has_enough:  # By a flush while it was suspended.
                 self._finish()
-            else:
+                return
+            block: Any = self._ask(next, self._iterator, _EXHAUSTED)
+            if response.over:
+                self._close()
+                return
+            if block is _EXHAUSTED or response.has_enough:
+                self._finish()
+                return
+            self._send(self._checked(block))
+            if response.over:  # The client was found gone.
+                return
+            if response.has_enough:
+                self._finish()
+                return
+            if self._now >= slice_ends or not block or not self._consumer.exact:
                 self.schedule()
+                return
 
     def _send(self, block: bytes) -> None:
         # An empty block asks for nothing but a turn, or to be suspended: PEP 3333,
@@ -226,15 +277,19 @@ class Pump:
         if self._turn is not None:
             self._turn.cancel()
             self._turn = None
-        self._ask(self._extensions.end)  # As for an empty block.
-        app_iter, self._app_iter, self._iterator = self._app_iter, (), iter(())
+        if self._extensions.in_use:
+            self._ask(self._extensions.end)  # As for an empty block.
+        else:
+            self._extensions.end()
+        app_iter, self._app_iter, self._iterator = self._app_iter, (), _NOTHING
         begun_before = self._begun[:]  # What close() begins is not in there.
         try:
             close = getattr(app_iter, "close", None)
             if close is not None:
                 self._ask(close)
         finally:
-            self.pauses.end()
+            if self._pauses is not None:
+                self._pauses.end()
             for cancel in begun_before:
                 cancel()
             self._error_log.flush()
@@ -271,14 +326,14 @@ class Pump:
             raise
         finally:
             self._asking = False
-            took = self._reactor.seconds() - began
-            if took >= BLOCKING and not self._named_in_log:
+            self._now = self._reactor.seconds()
+            if self._now - began >= BLOCKING and not self._named_in_log:
                 self._named_in_log = True
                 _log.warn(
                     "{request}: the application blocked the reactor, and everybody "
                     "else, for {seconds:.1f} s",
                     request=self._request_name,
-                    seconds=took,
+                    seconds=self._now - began,
                 )
 
     def _guard(self, work: Callable[..., None], *arguments: Any) -> None:

@@ -50,6 +50,7 @@ class RequestSink:
         self._request = request
         self._reactor = reactor
         self._socket = socket_below(request)
+        self.exact = self._socket is not None
         self._pump: Pump | None = None
         # Whether something is written that was not pushed.
         self._unpushed = False
@@ -85,7 +86,7 @@ class RequestSink:
         request.setResponseCode(head.code, head.reason)
         replaced = set()
         for name, value in head.headers:
-            folded = name.lower()
+            folded = name.lower() if head.special else b""
             if folded == b"set-cookie" and head.code >= 200:
                 # Request sends this list, and lets it win over such headers.
                 request.cookies.append(value)

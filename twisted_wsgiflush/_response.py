@@ -63,7 +63,9 @@ class Response:
 
     __slots__ = (
         "_cut_at_length",
+        "_has_body",
         "_head",
+        "_may_have_body",
         "_request_name",
         "_sink",
         "_unsent",
@@ -75,6 +77,8 @@ class Response:
         self._sink = sink
         self._request_name = request_name
         self._head: Head | None = None
+        # Both as of the head, the second for this request.
+        self._may_have_body = self._has_body = True
         # Bytes of the body still to come, where Content-Length tells.
         self._unsent: int | None = None
         self._cut_at_length = False
@@ -93,7 +97,7 @@ class Response:
     def has_enough(self) -> bool:
         """Whether the client has all it may get, so that no block is wanted."""
         return self.state is State.HEADERS_SENT and (
-            self._cut_at_length or not self._has_body()
+            self._cut_at_length or not self._has_body
         )
 
     def start_response(
@@ -124,7 +128,7 @@ class Response:
         finally:
             # PEP 3333, "The start_response() Callable": avoid a circular reference.
             exc_info = None
-        self._head = head
+        self._set(head)
         return self._write_from_application
 
     def declare_length(self, length: int) -> None:
@@ -138,7 +142,7 @@ class Response:
         if self.state is not State.HEADERS_SET:
             return  # Sent already, or the end will tell that it is missing.
         assert head is not None
-        if head.content_length is not None or not self._may_have_body():
+        if head.content_length is not None or not self._may_have_body:
             return
         if self._sink.head_only and not length:
             return  # An empty body to HEAD tells nothing of the body to GET.
@@ -158,7 +162,7 @@ class Response:
             assert self._head is not None
             headers = fresh(str(self._head.code), _decoded(self._head.headers))
             if headers is not None:
-                self._head = checked_head("304 Not Modified", headers)
+                self._set(checked_head("304 Not Modified", headers))
         self.write(b"")
         self._push()
 
@@ -176,7 +180,8 @@ class Response:
         self._upon(Event.BLOCK)
         if first:
             self._send_head()
-        if self.over or not self._has_body():  # Lost before, or while sending.
+        # Lost before, or while sending.
+        if not self._has_body or self.state is not State.HEADERS_SENT:
             return
         if self._unsent is not None:
             if len(block) > self._unsent:
@@ -193,7 +198,7 @@ class Response:
         :raises StartResponseMissing: before ``start_response``.
         :raises BodyTooShort: when Content-Length promised more.
         """
-        if self.state is State.HEADERS_SET and self._has_body() and self._promised():
+        if self.state is State.HEADERS_SET and self._has_body and self._promised():
             self.commit()  # So that the client can see what was promised and not kept.
         if self._unsent and not self.over:
             assert self._head is not None
@@ -252,7 +257,7 @@ class Response:
     def _send_head(self) -> None:
         head = self._head
         assert head is not None  # The table: there is one in HEADERS_SET.
-        if not self._may_have_body() and head.code != NOT_MODIFIED:
+        if not self._may_have_body and head.code != NOT_MODIFIED:
             # RFC 9110, 8.6: no Content-Length in 1xx and 204.
             head = head._replace(
                 headers=[
@@ -261,19 +266,18 @@ class Response:
                     if name.lower() != b"content-length"
                 ]
             )
-        body = self._has_body()
-        if body:
+        if self._has_body:
             self._unsent = head.content_length
-        self._sink.send_head(head, body=body, close=self._closes())
+        self._sink.send_head(head, body=self._has_body, close=self._closes())
 
-    def _may_have_body(self) -> bool:
+    def _set(self, head: Head) -> None:
+        self._head = head
         # RFC 9110, 6.4.1.
-        assert self._head is not None
-        code = self._head.code
-        return code >= 200 and code != NO_CONTENT and code != NOT_MODIFIED
-
-    def _has_body(self) -> bool:
-        return self._may_have_body() and not self._sink.head_only
+        code = head.code
+        self._may_have_body = (
+            code >= 200 and code != NO_CONTENT and code != NOT_MODIFIED
+        )
+        self._has_body = self._may_have_body and not self._sink.head_only
 
     def _promised(self) -> bool:
         assert self._head is not None

@@ -8,31 +8,12 @@ Each rule stands here with its section; what only a channel can decide is listed
 
 from __future__ import annotations
 
-import re
 from urllib.parse import unquote_to_bytes
 
-from twisted.internet.abstract import isIPv6Address
 from twisted.web.http import HTTPChannel, Request
 from twisted.web.server import Request as SiteRequest
 
-# RFC 9112, 3.2.2, with RFC 9110, 4.2.4: no userinfo.
-_ABSOLUTE_FORM = re.compile(
-    rb"https?://(?P<authority>[^/?#@:][^/?#@]*)(?P<path>/[^?]*)?(?:\?.*)?", re.I | re.S
-)
-# RFC 9110, 7.2: uri-host [ ":" port ], where uri-host is RFC 3986's, maybe empty.
-_HOST = re.compile(
-    rb"(?:\[(?P<ipv6>[0-9A-Fa-f:.]+)\]|\[v[0-9A-Fa-f]+\.[-0-9A-Za-z._~!$&'()*+,;=:]+\]"
-    rb"|(?:[-0-9A-Za-z._~!$&'()*+,;=]|%[0-9A-Fa-f]{2})*)(?::[0-9]*)?"
-)
-
-
-class Refused(Exception):
-    """A request is not handed to the application: a status, and why."""
-
-    def __init__(self, code: int, why: str) -> None:
-        super().__init__(code, why)
-        self.code = code
-        self.why = why
+from ._rules import ABSOLUTE_FORM, Refused, is_host
 
 
 def check(request: Request) -> None:
@@ -82,14 +63,6 @@ def _what_is_wrong_with_the_host(request: Request) -> str | None:
     return None
 
 
-def is_host(value: bytes) -> bool:
-    """Whether this is what a Host header may say (RFC 9110, 7.2)."""
-    match = _HOST.fullmatch(value)
-    if match is None:
-        return False
-    return match["ipv6"] is None or isIPv6Address(match["ipv6"].decode())
-
-
 def segments(request: SiteRequest) -> tuple[list[bytes], list[bytes]]:
     """The segments of its path that led to a resource, and those that are left."""
     assert request.prepath is not None  # Site has begun to look for the resource.
@@ -104,7 +77,7 @@ def to_origin_form(request: SiteRequest) -> None:
     ``Site`` takes such a target for a path and begins in the middle of it.  Call at
     the root of a tree only, before any of the path is used up.
     """
-    match = _ABSOLUTE_FORM.fullmatch(request.path)
+    match = ABSOLUTE_FORM.fullmatch(request.path)
     if match is None:
         return
     request.path = match["path"] or b"/"

@@ -18,10 +18,7 @@ from ._pauses import Pause, Pauses
 class Truth:
     """A truth value that changes, as ``x-wsgiorg.suspend_status`` does."""
 
-    __slots__ = ("value",)
-
-    def __init__(self) -> None:
-        self.value = False
+    value = False
 
     def __bool__(self) -> bool:
         return self.value

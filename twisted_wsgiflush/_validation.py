@@ -56,9 +56,9 @@ class Conditions(NamedTuple):
     if_modified_since: str | None
 
 
-def conditions_of(environ: Environ) -> Conditions:
-    """The conditions of a request."""
-    return Conditions(
+def conditions_of(environ: Environ) -> tuple[str, str | None, str | None]:
+    """The conditions of a request, of which to make ``Conditions`` when asked."""
+    return (
         environ["REQUEST_METHOD"],
         environ.get("HTTP_IF_NONE_MATCH"),
         environ.get("HTTP_IF_MODIFIED_SINCE"),

@@ -21,8 +21,8 @@ from ._http2sink import HTTP2Sink
 from ._pump import Pump
 from ._requestsink import RequestSink, TLSSink
 from ._response import Response
+from ._rules import Refused
 from ._stock import (
-    Refused,
     check,
     close_afterwards,
     heed_connection_close,

@@ -1,0 +1,189 @@
+"""
+A response's way to the client on a channel of ``WSGISite``: HTTP/1.1 by RFC 9112.
+
+It decides what the response's words are on the wire, and pauses the pump until they
+are with the kernel.  What becomes of the connection afterwards is the channel's.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import Protocol
+
+from ._head import Head
+from ._output import Output
+from ._pump import Pump
+
+# From how many bytes on a block is not joined with what goes before and after it.
+LARGE = 8192
+
+_LAST_CHUNK = b"0\r\n\r\n"
+
+
+class Framing(enum.Enum):
+    """Where the client finds the end of the body (RFC 9112, 6.3)."""
+
+    NONE = "it has its length, or there is none"
+    CHUNKED = "with the last chunk"
+    CLOSE = "with the connection"
+
+
+class Connection(Protocol):
+    """The channel, as a response sees it."""
+
+    output: Output
+    pump: Pump | None
+
+    def added_fields(self, head: Head) -> bytes:
+        """The fields that every response has, but for those of its own."""
+
+    def stalled(self) -> None:
+        """The client has not taken all that was sent."""
+
+    def response_ended(self, *, close: bool) -> None:
+        """The response is complete; whether the connection ends with it."""
+
+    def response_cut(self, *, reset: bool) -> None:
+        """
+        The response will not be complete.
+
+        :param reset: whether the client could take the connection's end for its end.
+        """
+
+
+class HTTP1Sink:
+    """
+    One response on a connection.
+
+    :param of_1_0: whether the request was one of HTTP/1.0.
+    :param persistent: whether the connection goes on, for all that is known.
+    """
+
+    __slots__ = (
+        "_connection",
+        "_framing",
+        "_head",
+        "_of_1_0",
+        "_output",
+        "_pump",
+        "code",
+        "head_only",
+        "persistent",
+        "sent",
+    )
+
+    exact = True
+
+    def __init__(
+        self, connection: Connection, *, head_only: bool, of_1_0: bool, persistent: bool
+    ) -> None:
+        self.head_only = head_only
+        self.persistent = persistent
+        self.code = 0
+        """The status, once it is sent."""
+        self.sent = 0
+        """Bytes of the body that were sent."""
+        self._connection = connection
+        self._output = connection.output
+        self._of_1_0 = of_1_0
+        self._framing = Framing.NONE
+        # Waits for the first block, or for the end.
+        self._head = b""
+        self._pump: Pump | None = None
+
+    @property
+    def full(self) -> bool:
+        """See :class:`twisted_wsgiflush._pump.Consumer`, as for the next ones."""
+        return self._output.full
+
+    def watch(self, pump: Pump) -> None:
+        """Tell the pump when the connection is lost."""
+        self._connection.pump = pump
+
+    def attach(self, pump: Pump) -> None:
+        """Pause the pump while something is not with the kernel."""
+        self._pump = pump
+        if not self._output.idle:
+            self._rest()
+
+    def send_head(self, head: Head, *, body: bool, close: bool) -> None:
+        """See :class:`twisted_wsgiflush._response.Sink`, as for the others."""
+        self.code = head.code
+        lines = [b"HTTP/1.1 %d %b\r\n" % (head.code, head.reason)]
+        lines += [b"%b: %b\r\n" % header for header in head.headers]
+        lines.append(self._connection.added_fields(head))
+        if head.code >= 200:
+            lines.append(self._framing_field(head, body))
+        if close or not self.persistent:
+            self.persistent = False
+            lines.append(b"Connection: close\r\n")
+        elif self._of_1_0:
+            lines.append(b"Connection: keep-alive\r\n")
+        lines.append(b"\r\n")
+        self._head = b"".join(lines)
+
+    def write(self, block: bytes) -> None:
+        """Send a block of the body, after the head."""
+        self.sent += len(block)
+        before, self._head, after = self._head, b"", b""
+        if self._framing is Framing.CHUNKED:
+            before += b"%x\r\n" % len(block)
+            after = b"\r\n"
+        if len(block) < LARGE:
+            self._output.write(before + block + after)
+        elif before:
+            self._output.write_parts([before, block, after])
+        else:
+            self._output.write(block)
+        if not self._output.idle:
+            self._rest()
+
+    def push(self) -> None:
+        """Send the head, if it still waits."""
+        if self._head:
+            head, self._head = self._head, b""
+            self._output.write(head)
+            if not self._output.idle:
+                self._rest()
+
+    def finish(self, *, close: bool) -> None:
+        """The response is complete."""
+        self._pump = None
+        last = _LAST_CHUNK if self._framing is Framing.CHUNKED else b""
+        if self._head or last:
+            self._output.write(self._head + last)
+        self._connection.response_ended(close=close or not self.persistent)
+
+    def cut(self) -> None:
+        """Close the connection without the last chunk, or the missing bytes."""
+        self._pump = None
+        self.push()
+        self._connection.response_cut(reset=self._framing is Framing.CLOSE)
+
+    def lost(self) -> None:
+        """The connection is gone."""
+        self._pump = None
+
+    def drained(self) -> None:
+        """All is with the kernel again."""
+        if self._pump is not None:
+            self._pump.resumeProducing()
+
+    def _framing_field(self, head: Head, body: bool) -> bytes:
+        if head.content_length is not None or head.code in (204, 304):
+            return b""
+        if not self._of_1_0:
+            # Also for HEAD, which is answered as GET would be (RFC 9110, 9.3.2).
+            if body:
+                self._framing = Framing.CHUNKED
+            return b"Transfer-Encoding: chunked\r\n"
+        if body:
+            self._framing = Framing.CLOSE
+            self.persistent = False
+        return b""
+
+    def _rest(self) -> None:
+        self._connection.stalled()
+        if self._pump is not None:
+            self._pump.pauseProducing()
+            self._output.tell()

@@ -1,0 +1,325 @@
+"""
+How bytes leave a channel, and when they are with the kernel.
+
+There are two ways: straight to the kernel, for TCP and UNIX sockets, and through a
+transport that keeps bytes itself, such as one with TLS.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from select import POLLERR, POLLHUP, POLLRDHUP, poll
+from typing import Any, Protocol
+
+from twisted.internet.abstract import FileDescriptor
+from twisted.internet.interfaces import (
+    IDelayedCall,
+    IPullProducer,
+    IPushProducer,
+    IReactorTime,
+    ISSLTransport,
+)
+from twisted.protocols.policies import ProtocolWrapper
+from zope.interface import implementer
+
+
+class Owner(Protocol):
+    """Whose bytes leave."""
+
+    def drained(self) -> None:
+        """All that was written is with the kernel; for a while it was not."""
+
+
+class Output(Protocol):
+    """
+    The writing side of a connection.
+
+    It tells its owner when it is not full any more, and, when asked, when it is idle.
+    """
+
+    @property
+    def idle(self) -> bool:
+        """Whether all that was written is with the kernel, as far as can be told."""
+
+    @property
+    def full(self) -> bool:
+        """Whether there is much that the client has not taken."""
+
+    progress: int
+    """Another number when the client has taken something."""
+
+    def attach(self) -> None:
+        """Begin, or go on after somebody else has written to the transport."""
+
+    def detach(self) -> None:
+        """Leave the transport to somebody else."""
+
+    def write(self, data: bytes) -> None:
+        """Send some bytes."""
+
+    def write_parts(self, parts: list[bytes]) -> None:
+        """Send some bytes that would be costly to join."""
+
+    def tell(self) -> None:
+        """Tell the owner when this is idle, in a later turn."""
+
+    def ask_kernel(self) -> tuple[bool, bool]:
+        """Whether the client has hung up, and whether it has closed its half."""
+
+    def stopProducing(self) -> None:
+        """The connection is lost."""
+
+    def close(self, *, half: bool = False) -> None:
+        """
+        Close the connection when all is with the kernel.
+
+        :param half: only the direction in which this writes.
+        """
+
+
+def output_of(transport: Any, reactor: IReactorTime, owner: Owner) -> Output:
+    """The output for a transport, by its kind."""
+    below = transport
+    if not ISSLTransport.providedBy(transport):
+        # What only looks on may be in between, such as a HAProxyProtocolWrapper.
+        while isinstance(below, ProtocolWrapper):
+            below = below.transport
+        if isinstance(below, FileDescriptor) and hasattr(below, "getHandle"):
+            return KernelOutput(below, owner)
+    return TransportOutput(transport, reactor, owner)
+
+
+@implementer(IPullProducer)
+class KernelOutput:
+    """
+    Hands what is written to ``send(2)`` at once, and keeps what that does not take.
+
+    The transport keeps nothing; it tells when the socket has room (F9).
+    """
+
+    __slots__ = (
+        "_closing",
+        "_lost",
+        "_owner",
+        "_socket",
+        "_transport",
+        "_unsent",
+        "full",
+        "idle",
+        "progress",
+    )
+
+    def __init__(self, transport: Any, owner: Owner) -> None:
+        self.idle = True
+        self.full = False
+        self.progress = 0
+        self._transport = transport
+        self._owner = owner
+        self._socket = transport.getHandle()
+        self._unsent: deque[memoryview] | None = None
+        self._closing: str | None = None
+        self._lost = False
+
+    def attach(self) -> None:
+        """Begin, or go on when the transport has nothing left to send."""
+        self._transport.registerProducer(self, False)
+
+    def detach(self) -> None:
+        """See :class:`Output`, as for the others."""
+        self._transport.unregisterProducer()
+
+    def write(self, data: bytes) -> None:
+        """Hand some bytes to the kernel."""
+        if self.idle:
+            try:
+                sent = self._socket.send(data)
+            except BlockingIOError:
+                sent = 0
+            except OSError:
+                self._is_lost()
+                return
+            if sent < len(data):
+                self._keep(memoryview(data)[sent:])
+        else:
+            self._keep(memoryview(data))
+
+    def write_parts(self, parts: list[bytes]) -> None:
+        """Hand some bytes to the kernel, by one call."""
+        sent = 0
+        if self.idle:
+            try:
+                sent = self._socket.sendmsg(parts)
+            except BlockingIOError:
+                pass
+            except OSError:
+                self._is_lost()
+                return
+        for part in parts:
+            if sent < len(part):
+                self._keep(memoryview(part)[sent:])
+            sent = max(0, sent - len(part))
+
+    def tell(self) -> None:
+        """It does so without being asked."""
+
+    def ask_kernel(self) -> tuple[bool, bool]:
+        """Ask, for the transport knows only while it reads."""
+        asked = poll()
+        asked.register(self._socket, POLLRDHUP)
+        events = sum(event for _, event in asked.poll(0))
+        return bool(events & (POLLHUP | POLLERR)), bool(events & POLLRDHUP)
+
+    def close(self, *, half: bool = False) -> None:
+        """Close the connection when the kernel has all."""
+        self._closing = "loseWriteConnection" if half else "loseConnection"
+        if self.idle or self._lost:
+            self._close()
+
+    def resumeProducing(self) -> None:
+        """The socket has room."""
+        # Said once when this is registered, too.
+        if self._unsent is None or self._lost:
+            return
+        while self._unsent:
+            data = self._unsent[0]
+            try:
+                sent = self._socket.send(data)
+            except BlockingIOError:
+                sent = 0
+            except OSError:
+                self._is_lost()
+                return
+            if sent:
+                self.progress += 1
+            if sent < len(data):
+                self._unsent[0] = data[sent:]
+                self._transport.startWriting()
+                return
+            self._unsent.popleft()
+        self._unsent = None
+        self.idle, self.full = True, False
+        if self._closing is not None:
+            self._close()
+        else:
+            self._owner.drained()
+
+    def stopProducing(self) -> None:
+        """The connection is lost."""
+        self._lost = True
+        self._unsent = None
+
+    def _keep(self, data: memoryview) -> None:
+        if self._lost:
+            return
+        if self._unsent is None:
+            self._unsent = deque()
+            self.idle, self.full = False, True
+            self._transport.startWriting()
+        self._unsent.append(data)
+
+    def _close(self) -> None:
+        assert self._closing is not None
+        self._transport.unregisterProducer()
+        getattr(self._transport, self._closing)()
+
+    def _is_lost(self) -> None:
+        # The transport finds out by itself only when it has something to do.
+        self._lost = True
+        self._unsent = None
+        self.idle, self.full = False, True
+        self._transport.abortConnection()
+
+
+@implementer(IPushProducer)
+class TransportOutput:
+    """
+    Writes to a transport that keeps bytes itself, and says when it is full.
+
+    A transport with TLS collects small writes until the next turn: what was written
+    counts as sent then, unless the transport is full.
+    """
+
+    __slots__ = (
+        "_owner",
+        "_reactor",
+        "_told",
+        "_transport",
+        "_turn",
+        "full",
+        "idle",
+        "progress",
+    )
+
+    def __init__(self, transport: Any, reactor: IReactorTime, owner: Owner) -> None:
+        self.idle = True
+        self.full = False
+        self.progress = 0
+        self._transport = transport
+        self._reactor = reactor
+        self._owner = owner
+        self._turn: IDelayedCall | None = None
+
+    def attach(self) -> None:
+        """See :class:`Output`, as for the others."""
+        self._transport.registerProducer(self, True)
+
+    def detach(self) -> None:
+        """Leave the transport."""
+        self._transport.unregisterProducer()
+        self.stopProducing()
+
+    def write(self, data: bytes) -> None:
+        """Give some bytes to the transport."""
+        self.idle = False
+        self._transport.write(data)
+
+    def write_parts(self, parts: list[bytes]) -> None:
+        """Give some bytes to the transport, which joins them."""
+        self.idle = False
+        self._transport.writeSequence(parts)
+
+    def tell(self) -> None:
+        """Tell in the next turn, or when there is room."""
+        if self._turn is not None:
+            # What was collected before may be gone by then, this is only collected.
+            self._turn.cancel()
+            self._turn = None
+        if not self.full:
+            self._turn = self._reactor.callLater(0, self._turned)
+
+    def ask_kernel(self) -> tuple[bool, bool]:
+        """Nothing is known of what is below."""
+        return False, False
+
+    def close(self, *, half: bool = False) -> None:
+        """Close the connection, which such a transport does as a whole."""
+        self.detach()
+        self._transport.loseConnection()
+
+    def pauseProducing(self) -> None:
+        """The transport is full."""
+        self.full = True
+        self._stop_turn()
+
+    def resumeProducing(self) -> None:
+        """The transport has room again."""
+        self.progress += 1
+        self.full = False
+        self._sent()
+
+    def stopProducing(self) -> None:
+        """The connection is lost."""
+        self._stop_turn()
+
+    def _turned(self) -> None:
+        self._turn = None
+        self._sent()
+
+    def _sent(self) -> None:
+        self.idle = True
+        self._owner.drained()
+
+    def _stop_turn(self) -> None:
+        if self._turn is not None:
+            self._turn.cancel()
+            self._turn = None

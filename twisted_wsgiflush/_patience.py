@@ -1,0 +1,160 @@
+"""
+How long a connection waits for whom: the one place that knows the deadlines.
+
+No timer is set for a request.  The site looks at all connections now and then, and
+at those whose deadline has passed more closely.
+"""
+
+from __future__ import annotations
+
+from math import inf
+from typing import TYPE_CHECKING
+
+from ._rules import Refused
+from .limits import BODY_PROGRESS, Limits
+
+if TYPE_CHECKING:
+    from ._channel import Channel
+
+# Seconds between two looks.
+TICK = 0.5
+# Seconds that a client has to close a connection on which nothing more is served.
+LINGER = 2.0
+
+
+class Patience:
+    """
+    The deadline of one connection.
+
+    :param now: seconds, of the last look; so there may be a tick more.
+    """
+
+    __slots__ = (
+        "_channel",
+        "_limits",
+        "_progress",
+        "_since",
+        "_stalled_since",
+        "deadline",
+    )
+
+    def __init__(self, channel: Channel, limits: Limits, now: float) -> None:
+        self._channel = channel
+        self._limits = limits
+        self._since = now
+        self._stalled_since = now
+        self._progress = 0
+        self.deadline = inf
+        """When to look."""
+        self._wait(limits.header_timeout)
+
+    def idle(self) -> None:
+        """The client may send another request."""
+        self._begin(self._limits.keep_alive_timeout)
+
+    def head_begins(self) -> None:
+        """A head has come in part."""
+        self._begin(self._limits.header_timeout)
+
+    def body_begins(self) -> None:
+        """A body has to be complete before its request is served."""
+        self._progress = 0
+        self._begin(self._limits.body_timeout)
+
+    def response_begins(self) -> None:
+        """The application is called."""
+        limits = self._limits
+        self.deadline = inf
+        if limits.response_timeout is not None or limits.suspend_timeout is not None:
+            self._since = self._channel.site.now
+            self.deadline = self._since + TICK
+
+    def watch(self) -> None:
+        """There is something to wait for, such as a client that takes nothing."""
+        if self.deadline == inf:
+            self._stalled_since = self._channel.site.now
+            self._progress = -1
+            self.deadline = self._stalled_since + TICK
+
+    def closing(self) -> None:
+        """The client may read what it was sent, and has to close."""
+        self._begin(LINGER)
+
+    def look(self, now: float) -> None:
+        """The deadline has passed: see what it was for."""
+        channel = self._channel
+        match channel.phase.name:
+            case "IDLE":
+                channel.close()
+            case "HEAD":
+                # RFC 9110, 15.5.9.
+                channel.refuse(Refused(408, "The header did not come in time."))
+            case "BODY":
+                self._look_at_body(now)
+            case "RESPONSE":
+                self._look_at_response(now)
+            case "SENDING":
+                self._look_at_sending(now)
+            case "CLOSING":
+                if channel.output.idle:
+                    channel.abort()
+                else:
+                    self._look_at_sending(now)
+
+    def _look_at_body(self, now: float) -> None:
+        came = self._channel.body_size
+        if came - self._progress < BODY_PROGRESS:
+            self._channel.refuse(Refused(408, "The body did not come in time."))
+        else:
+            self._progress = came
+            self._begin(self._limits.body_timeout)
+
+    def _look_at_response(self, now: float) -> None:
+        channel, limits = self._channel, self._limits
+        pump = channel.pump
+        assert pump is not None  # In this phase.
+        suspended_since = pump.suspended_since
+        suspended = 0.0 if suspended_since is None else now - suspended_since
+        if _is_over(now - self._since, limits.response_timeout):
+            pump.give_up("the response was not complete in time")
+        elif _is_over(suspended, limits.suspend_timeout):
+            pump.give_up("the application was suspended too long")
+        elif self._may_have_left(suspended, now):
+            channel.abort()
+        else:
+            self._look_at_sending(now)
+
+    def _may_have_left(self, suspended: float, now: float) -> bool:
+        channel = self._channel
+        if not channel.reading:
+            # Nobody else finds out.
+            hung_up, half_closed = channel.output.ask_kernel()
+            if hung_up:
+                return True
+            if half_closed and channel.half_closed_at is None:
+                channel.half_closed_at = now
+        half_closed_at = channel.half_closed_at
+        return half_closed_at is not None and _is_over(
+            min(suspended, now - half_closed_at), self._limits.half_close_timeout
+        )
+
+    def _look_at_sending(self, now: float) -> None:
+        output = self._channel.output
+        if output.idle or output.progress != self._progress:
+            self._progress = output.progress
+            self._stalled_since = now
+        elif _is_over(now - self._stalled_since, self._limits.send_timeout):
+            self._channel.abort()
+            return
+        self.deadline = now + TICK
+
+    def _begin(self, timeout: float | None) -> None:
+        self._since = self._channel.site.now
+        self._wait(timeout)
+
+    def _wait(self, timeout: float | None) -> None:
+        self.deadline = inf if timeout is None else self._since + timeout + TICK
+
+
+def _is_over(seconds: float, timeout: float | None) -> bool:
+    return timeout is not None and seconds >= timeout

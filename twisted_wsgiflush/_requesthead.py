@@ -1,0 +1,292 @@
+"""
+The head of a request of HTTP/1.1 or 1.0: every rule that RFC 9112 has for it.
+
+llhttp reads the fields, and refuses what is no field: a bare CR or LF, a fold,
+whitespace before the colon, a name that is no token, a control character, and a
+Content-Length that is doubled, no number, or beside a Transfer-Encoding.  What it
+does not know, or is lenient about, is decided here, each rule with its section.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable
+from functools import lru_cache
+from typing import TypeAlias
+from urllib.parse import unquote_to_bytes
+
+import httptools
+
+from ._rules import ABSOLUTE_FORM, Refused, is_host, variable_of
+from ._types import Environ
+from .limits import Limits
+
+# RFC 9112, 3: one space between the parts, and no other whitespace.  RFC 9110, 5.6.2:
+# a method is a token.  RFC 3986, 2: a target is of visible ASCII.
+_REQUEST_LINE = re.compile(
+    rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+) ([!-~]+) HTTP/([0-9])\.([0-9])\r\n"
+)
+# llhttp knows the registered methods only, some other protocols, and takes a line
+# without a version: it sees this one in place of the client's.
+_ANY_REQUEST_LINE = b"GET / HTTP/1.1\r\n"
+
+# RFC 9112, 2.2; RFC 9110, 5.5: not in a head, whatever is still to come.
+_NEVER = re.compile(rb"\r[^\n]|(?<!\r)\n|\0")
+
+
+class RequestHead:
+    """What a head says of its connection and its body; environ has the rest."""
+
+    __slots__ = (
+        "chunked",
+        "close",
+        "content_length",
+        "expects_continue",
+        "hosts",
+        "keep_alive",
+        "of_1_0",
+        "path",
+        "upgrade",
+    )
+
+    def __init__(self, of_1_0: bool) -> None:
+        self.of_1_0 = of_1_0
+        self.path = ""
+        """Percent-encoded, without the query; ``*`` for the server as a whole."""
+        self.hosts = 0
+        self.content_length: int | None = None
+        self.chunked = False
+        self.expects_continue = False
+        self.close = False
+        self.keep_alive = False
+        self.upgrade = False
+
+    @property
+    def has_body(self) -> bool:
+        """Whether a body follows, which may be empty (RFC 9112, 6.3)."""
+        return self.content_length is not None or self.chunked
+
+    @property
+    def persistent(self) -> bool:
+        """Whether the client keeps the connection (RFC 9112, 9.3)."""
+        return not self.close and (not self.of_1_0 or self.keep_alive)
+
+
+class HeadReader:
+    """
+    Reads heads, one after the other, from whatever connections.
+
+    :param limits: beyond which a head is refused.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        self._request_line_size = _bound(limits.request_line_size)
+        self._header_size = _bound(limits.header_size)
+        self._header_count = _bound(limits.header_count)
+        self._head = RequestHead(False)
+        self._environ: Environ = {}
+        self._parser = httptools.HttpRequestParser(self)
+
+    def read(self, data: bytes, environ: Environ) -> RequestHead:
+        """
+        Read a complete head.
+
+        :param data: from the request line to the empty line.
+        :param environ: gets all that it says, but for SERVER_NAME and SERVER_PORT.
+        :raises Refused: with the status to answer with.  The connection ends with
+            that: the client and we may not agree where the next request begins.
+        """
+        match = _REQUEST_LINE.match(data)
+        if match is None:
+            raise self._bad_request_line(data)
+        method, target, major, minor = match.groups()
+        fields = data[match.end() :]
+        self._check_sizes(match.end(), fields)
+        if major != b"1":
+            # RFC 9110, 15.6.6.
+            raise Refused(505, "This server speaks HTTP/1.1.")
+        # RFC 9110, 2.5: a higher minor version is treated as the highest known.
+        self._head = head = RequestHead(minor == b"0")
+        self._environ = environ
+        environ["REQUEST_METHOD"] = method.decode()
+        environ["SERVER_PROTOCOL"] = "HTTP/1.0" if head.of_1_0 else "HTTP/1.1"
+        self._read_fields(fields)
+        if not head.hosts and not head.of_1_0:
+            # RFC 9112, 3.2.
+            raise Refused(400, "A request of HTTP/1.1 must have a Host header.")
+        _read_target(target.decode(), head, environ)
+        return head
+
+    def check_incomplete(self, data: bytes) -> None:
+        """
+        Look at what has come of a head that is not complete.
+
+        :param data: from the beginning of the request line.
+        :raises Refused: when it cannot become one any more, or not one within the
+            limits.
+        """
+        end = data.find(b"\r\n") + 2
+        if end < 2:
+            self._check_sizes(len(data), b"")
+        elif not _REQUEST_LINE.match(data):
+            raise self._bad_request_line(data)
+        else:
+            self._check_sizes(end, data[end:])
+        if _NEVER.search(data):
+            raise Refused(400, "A line of the head does not end with CR LF.")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """There is a field; llhttp says so."""
+        variable, rule = _known(name)
+        # RFC 9112, 5.1: llhttp leaves a tab at the end.
+        text = value.strip(b" \t").decode("latin-1")
+        if rule is not None:
+            rule(self._head, text)
+        if variable is not None:
+            environ = self._environ
+            if variable in environ:
+                # RFC 9110, 5.3, and RFC 9113, 8.2.3.
+                comma = "; " if variable == "HTTP_COOKIE" else ","
+                text = environ[variable] + comma + text
+            environ[variable] = text
+
+    def _read_fields(self, fields: bytes) -> None:
+        head = self._head
+        try:
+            self._parser.feed_data(_ANY_REQUEST_LINE + fields)
+        except httptools.HttpParserUpgrade:
+            pass  # Whoever serves the request may heed that, or not.
+        except httptools.HttpParserCallbackError as error:
+            self._parser = httptools.HttpRequestParser(self)
+            assert error.__context__ is not None  # What on_header has raised.
+            raise error.__context__ from None
+        except httptools.HttpParserError as error:
+            self._parser = httptools.HttpRequestParser(self)
+            raise Refused(400, f"{error}.") from None
+        if head.has_body or head.close or head.upgrade:
+            # This parser now waits for something else than a head.
+            self._parser = httptools.HttpRequestParser(self)
+
+    def _check_sizes(self, line: int, fields: bytes) -> None:
+        if line > self._request_line_size:
+            # RFC 9112, 3.
+            raise Refused(414, "The request line is too long.")
+        if len(fields) > self._header_size:
+            # RFC 6585, 5.
+            raise Refused(431, "The header fields are too large.")
+        if fields.count(b"\r\n") - 1 > self._header_count:
+            raise Refused(431, "There are too many header fields.")
+
+    def _bad_request_line(self, data: bytes) -> Refused:
+        line, _, fields = data.partition(b"\n")
+        try:
+            self._check_sizes(len(line) + 1, fields)
+        except Refused as refused:
+            return refused
+        return Refused(400, "The request line is not a method, a target and a version.")
+
+
+def _bound(limit: int | None) -> int:
+    return sys.maxsize if limit is None else limit
+
+
+_Rule: TypeAlias = Callable[[RequestHead, str], None]
+
+
+def _host(head: RequestHead, value: str) -> None:
+    # RFC 9112, 3.2.
+    head.hosts += 1
+    if head.hosts > 1:
+        raise Refused(400, "A request must not have more than one Host header.")
+    if not is_host(value.encode("latin-1")):
+        raise Refused(400, "The Host header is not a host and port.")
+
+
+def _content_length(head: RequestHead, value: str) -> None:
+    head.content_length = int(value)  # llhttp has seen that it is a number.
+
+
+def _transfer_encoding(head: RequestHead, value: str) -> None:
+    # RFC 9112, 6.1 and 6.3.
+    if head.of_1_0:
+        raise Refused(400, "A request of HTTP/1.0 cannot have a Transfer-Encoding.")
+    if head.chunked or value.lower() != "chunked":
+        raise Refused(400, "The only Transfer-Encoding understood is chunked.")
+    head.chunked = True
+
+
+def _connection(head: RequestHead, value: str) -> None:
+    # RFC 9110, 7.6.1: a list, which may come in several fields.
+    for option in value.lower().split(","):
+        option = option.strip(" \t")
+        if option == "close":
+            head.close = True
+        elif option == "keep-alive":
+            head.keep_alive = True
+
+
+def _upgrade(head: RequestHead, value: str) -> None:
+    # RFC 9110, 7.8: not in HTTP/1.0.
+    head.upgrade = not head.of_1_0
+
+
+def _expect(head: RequestHead, value: str) -> None:
+    # RFC 9110, 10.1.1: not in HTTP/1.0.
+    if head.of_1_0:
+        return
+    if value.lower() != "100-continue":
+        raise Refused(417, "The only expectation that can be met is 100-continue.")
+    head.expects_continue = True
+
+
+_RULES: dict[bytes, _Rule] = {
+    b"host": _host,
+    b"content-length": _content_length,
+    b"transfer-encoding": _transfer_encoding,
+    b"connection": _connection,
+    b"upgrade": _upgrade,
+    b"expect": _expect,
+}
+
+
+@lru_cache(maxsize=1024)
+def _known(name: bytes) -> tuple[str | None, _Rule | None]:
+    """The key in environ for a field, and the rule for it."""
+    folded = name.lower()
+    if folded in (b"content-length", b"content-type"):
+        variable: str | None = folded.decode().upper().replace("-", "_")
+    else:
+        variable = variable_of(name)
+    return variable, _RULES.get(folded)
+
+
+def _read_target(target: str, head: RequestHead, environ: Environ) -> None:
+    """RFC 9112, 3.2: one of four forms."""
+    if "#" in target:
+        raise Refused(400, "The request target has a fragment.")
+    environ["REQUEST_URI"] = environ["RAW_URI"] = target
+    path, _, environ["QUERY_STRING"] = target.partition("?")
+    if path[0] != "/":
+        path = _not_in_origin_form(target, environ)
+    head.path = path
+    environ["PATH_INFO"] = (
+        unquote_to_bytes(path).decode("latin-1") if "%" in path else path
+    )
+
+
+def _not_in_origin_form(target: str, environ: Environ) -> str:
+    """The path in the other forms."""
+    if environ["REQUEST_METHOD"] == "CONNECT":
+        if not re.fullmatch(r".+:[0-9]+", target) or not is_host(target.encode()):
+            raise Refused(400, "The request target is not a host and port.")
+        # RFC 9110, 9.3.6: a success would turn the connection into a tunnel.
+        raise Refused(501, "This server is no proxy.")
+    if target == "*" and environ["REQUEST_METHOD"] == "OPTIONS":
+        return target
+    match = ABSOLUTE_FORM.fullmatch(target.encode())
+    if match is None or not is_host(match["authority"]):
+        raise Refused(400, "The request target is not a path.")
+    # RFC 9112, 3.2.2: the Host header is to be ignored, though it has to be there.
+    environ["HTTP_HOST"] = match["authority"].decode()
+    return (match["path"] or b"/").decode()

@@ -1,0 +1,69 @@
+"""
+What both doors ask of a request's target and Host, by the letter of the RFCs.
+
+Expressions and pure functions; who asks decides what comes of it.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+
+from twisted.internet.abstract import isIPv6Address
+
+# RFC 9112, 3.2.2, with RFC 9110, 4.2.4: no userinfo.
+ABSOLUTE_FORM = re.compile(
+    rb"https?://(?P<authority>[^/?#@:][^/?#@]*)(?P<path>/[^?]*)?(?:\?.*)?", re.I | re.S
+)
+# RFC 9110, 7.2: uri-host [ ":" port ], where uri-host is RFC 3986's, maybe empty.
+_HOST = re.compile(
+    rb"(?:\[(?P<ipv6>[0-9A-Fa-f:.]+)\]|\[v[0-9A-Fa-f]+\.[-0-9A-Za-z._~!$&'()*+,;=:]+\]"
+    rb"|(?:[-0-9A-Za-z._~!$&'()*+,;=]|%[0-9A-Fa-f]{2})*)(?::[0-9]*)?"
+)
+
+
+class Refused(Exception):
+    """A request is not handed to the application: a status, and why."""
+
+    def __init__(self, code: int, why: str) -> None:
+        super().__init__(code, why)
+        self.code = code
+        self.why = why
+
+
+# Clients ask for few hosts, and for each of them often.
+@lru_cache(maxsize=1024)
+def is_host(value: bytes) -> bool:
+    """Whether this is what a Host header may say (RFC 9110, 7.2)."""
+    match = _HOST.fullmatch(value)
+    if match is None:
+        return False
+    return match["ipv6"] is None or isIPv6Address(match["ipv6"].decode())
+
+
+@lru_cache(maxsize=1024)
+def host_and_port(host: str) -> tuple[str, str]:
+    """The two parts of a Host header that is valid; the port may be empty."""
+    end_of_address = host.find("]") + 1
+    colon = host.find(":", end_of_address)
+    return (host, "") if colon < 0 else (host[:colon], host[colon + 1 :])
+
+
+@lru_cache(maxsize=1024)
+def variable_of(field_name: bytes) -> str | None:
+    """
+    The key in environ for a request header (RFC 3875, 4.1.18).
+
+    :returns: None for one that is left out or has a key of its own.
+    """
+    name = field_name.lower()
+    if b"_" in name:
+        return None  # It would pass for the one with the dash.
+    if name in (
+        b"content-type",  # Has a key of its own, as the next one.
+        b"content-length",
+        b"transfer-encoding",  # Who sees it decodes once more, or reads nothing.
+        b"proxy",  # Would pass for the environment variable HTTP_PROXY.
+    ):
+        return None
+    return "HTTP_" + name.decode("latin-1").upper().replace("-", "_")
