@@ -51,6 +51,7 @@ def test_defaults() -> None:
         "mount": "/",
         "static": [],
         "access-log": None,
+        "forwarded-allow-ips": None,
         "graceful-timeout": 30.0,
         "no-validation": 0,
         "wsgi2": 0,
@@ -67,6 +68,7 @@ def test_all_of_them(tmp_path: Path) -> None:
             *("--static", f"/static={tmp_path}", f"--static=/media/={tmp_path}"),
             *("--access-log", "-", "--graceful-timeout", "2.5"),
             *("--no-validation", "--wsgi2"),
+            *("--forwarded-allow-ips", "unix, 10.0.0.0/8"),
             "wiki:create_app",
         )
     ) == {
@@ -77,6 +79,7 @@ def test_all_of_them(tmp_path: Path) -> None:
         "mount": "/wiki",
         "static": [("/static", str(tmp_path)), ("/media/", str(tmp_path))],
         "access-log": "-",
+        "forwarded-allow-ips": "unix, 10.0.0.0/8",
         "graceful-timeout": 2.5,
         "no-validation": 1,
         "wsgi2": 1,
@@ -162,6 +165,17 @@ def test_command_line_of_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
             )
             for seconds in ("soon", "", "-1", "nan", "inf")
         ),
+        *(
+            (
+                ["--forwarded-allow-ips", names, "x.py"],
+                f"--forwarded-allow-ips: neither an address, unix nor *: {why}",
+            )
+            for names, why in {
+                "": "'' does not appear to be an IPv4 or IPv6 network",
+                "*, proxy": "'proxy' does not appear to be an IPv4 or IPv6 network",
+                "10.0.0.1/8": "10.0.0.1/8 has host bits set",
+            }.items()
+        ),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -198,6 +212,7 @@ def test_help(capsys) -> None:
         "--app-dir=",
         "--debug",
         "--factory",
+        "--forwarded-allow-ips=",
         "--graceful-timeout=",
         "--help",
         "--listen=",

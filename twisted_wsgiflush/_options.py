@@ -17,6 +17,7 @@ from twisted.python.usage import Options as UsageOptions
 from twisted.python.usage import UsageError
 
 from . import __version__
+from ._forwarded import TrustedProxies
 
 DEFAULT_ENDPOINT = "tcp:8080:interface=127.0.0.1"
 
@@ -54,6 +55,13 @@ class Options(UsageOptions):
         ["app-dir", None, ".", "Import APPLICATION from this directory."],
         ["mount", None, "/", "The path that the application is mounted at."],
         ["access-log", None, None, "Log requests to this file; - for standard output."],
+        [
+            "forwarded-allow-ips",
+            None,
+            None,
+            "Believe the Forwarded and X-Forwarded headers of these proxies: "
+            "addresses, networks, unix, *; separated by commas.",
+        ],
         [
             "graceful-timeout",
             None,
@@ -121,6 +129,11 @@ class Options(UsageOptions):
                 f"not {self['graceful-timeout']!r}"
             )
         self["graceful-timeout"] = timeout
+        if self["forwarded-allow-ips"] is not None:
+            try:
+                TrustedProxies(self["forwarded-allow-ips"])
+            except ValueError as error:
+                raise UsageError(f"--forwarded-allow-ips: {error}") from error
 
     def parseOptions(self, options: Sequence[str] | None = None) -> None:
         """Parse the command line, or explain in one line what is wrong with it."""

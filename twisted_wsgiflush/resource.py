@@ -16,6 +16,7 @@ from zope.interface import implementer
 
 from ._environ import environ_of, request_name
 from ._extensions import Extensions
+from ._forwarded import TrustedProxies
 from ._http2sink import HTTP2Sink
 from ._pump import Pump
 from ._requestsink import RequestSink, TLSSink
@@ -50,6 +51,9 @@ class WSGIResource:
     :param debug: show tracebacks to clients.  Never in production.
     :param validation: let ``x-wsgiorg.flush`` answer ``304 Not Modified`` to clients
         whose copy is fresh.
+    :param forwarded_allow_ips: the proxies whose X-Forwarded-* and Forwarded headers
+        are believed, as ``--forwarded-allow-ips`` names them; None for none of them.
+    :raises ValueError: when that names something else.
     """
 
     isLeaf = True
@@ -61,11 +65,15 @@ class WSGIResource:
         *,
         debug: bool = False,
         validation: bool = True,
+        forwarded_allow_ips: str | None = None,
     ) -> None:
         self._reactor = reactor
         self._application = application
         self._debug = debug
         self._validation = validation
+        self._proxies: TrustedProxies | None = None
+        if forwarded_allow_ips is not None:
+            self._proxies = TrustedProxies(forwarded_allow_ips)
         self._children: dict[bytes, IResource] = {}
         # Each request runs in a copy of the context of this moment.  That of the
         # request's moment may be another application's: on an asyncio reactor, a
@@ -110,16 +118,18 @@ class WSGIResource:
         """
         if not request.prepath:
             to_origin_form(request)
+        name = request_name(request)
         try:
             check(request)
+            environ = environ_of(request, name)
+            if self._proxies is not None:
+                self._proxies.apply(environ, request.getClientAddress())
         except Refused as refused:
             _refuse(request, refused)
             return NOT_DONE_YET
         heed_connection_close(request)
-        name = request_name(request)
         sink = _sink(request, self._reactor)
         response = Response(sink, name)
-        environ = environ_of(request, name)
         extensions = Extensions(
             self._reactor, response, environ, validation=self._validation
         )

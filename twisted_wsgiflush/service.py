@@ -71,6 +71,7 @@ def makeService(options: Options) -> WSGIService:
                     application,
                     debug=options["debug"],
                     validation=not options["no-validation"],
+                    forwarded_allow_ips=options["forwarded-allow-ips"],
                 ),
             )
         except ValueError as error:
