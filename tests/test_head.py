@@ -361,8 +361,7 @@ def test_a_bad_content_length(value: str) -> None:
 
     assert type(error) is InvalidHeaders
     assert str(error) == (
-        f"Content-Length must be one decimal number of bytes, "
-        f"not {header!r}"
+        f"Content-Length must be one decimal number of bytes, not {header!r}"
     )
 
 

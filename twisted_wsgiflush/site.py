@@ -6,13 +6,10 @@ It knows its connections, looks at their deadlines, and tells when the last is g
 
 from __future__ import annotations
 
-import resource
 from contextvars import copy_context
 from typing import Any
 
-from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IAddress, IDelayedCall
-from twisted.internet.interfaces import ISSLTransport
+from twisted.internet.interfaces import IAddress, IDelayedCall, ISSLTransport
 from twisted.internet.protocol import Factory
 from twisted.web.http import datetimeToString
 
