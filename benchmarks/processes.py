@@ -1,0 +1,151 @@
+"""
+A server's process: pinned to a processor of its own, ready when it accepts, and gone
+with everything it has started when it is no longer wanted.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+
+from .servers import Place, Server
+
+CHECKOUT = Path(__file__).parent.parent
+
+# Seconds until a server must accept connections.
+START = 20.0
+
+# The one for the server, and the one for its clients; the same when there is one only.
+_PROCESSORS = sorted(os.sched_getaffinity(0))
+SERVERS_PROCESSOR = _PROCESSORS[0]
+CLIENTS_PROCESSOR = _PROCESSORS[-1]
+
+# prctl(2)
+_PR_SET_PDEATHSIG = 1
+_LIBC = ctypes.CDLL(None)
+
+
+class NotStarted(Exception):
+    """A server has ended, or does not accept; the message is the last it said."""
+
+
+class Running:
+    """
+    A server that accepts connections on the loopback.
+
+    :param process: the leader of a session that has all its processes.
+    """
+
+    def __init__(self, server: Server, place: Place, process: int) -> None:
+        self.server = server
+        self.port = place.port
+        self.url = f"http://{place.address}"
+        self._process = process
+
+    def connect(self, timeout: float) -> socket.socket:
+        """A client, which waits so many seconds at most for anything."""
+        return socket.create_connection(("127.0.0.1", self.port), timeout)
+
+    def resident(self) -> int:
+        """The bytes of memory that its processes hold."""
+        return sum(_resident(process) for process in _session(self._process))
+
+
+@contextmanager
+def started(server: Server, application: str) -> Iterator[Running]:
+    """
+    Have a server run.
+
+    :param application: a name in the modules of :class:`~benchmarks.servers.Kind`,
+        or module:attribute.
+    :raises NotStarted: when it does not.
+    """
+    if ":" not in application:
+        application = f"{server.kind.value}:{application}"
+    with tempfile.TemporaryDirectory() as directory:
+        place = Place(_free_port(), application, Path(directory))
+        said = Path(directory) / "said"
+        try:
+            with said.open("wb") as file:
+                process = subprocess.Popen(
+                    server.command(place),
+                    cwd=CHECKOUT,
+                    env={**os.environ, "PYTHONPATH": str(CHECKOUT)},
+                    stdin=subprocess.DEVNULL,
+                    stdout=file,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                    preexec_fn=_in_the_child,
+                )
+        except OSError as error:
+            raise NotStarted(str(error)) from error
+        try:
+            _wait_until_it_accepts(process, place, said)
+            yield Running(server, place, process.pid)
+        finally:
+            _kill(process)
+
+
+def _in_the_child() -> None:
+    os.sched_setaffinity(0, {SERVERS_PROCESSOR})
+    # A server must not outlive a benchmark that was killed.
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _free_port() -> int:
+    with closing(socket.create_server(("127.0.0.1", 0))) as listening:
+        port: int = listening.getsockname()[1]
+    return port
+
+
+def _wait_until_it_accepts(
+    process: subprocess.Popen[bytes], place: Place, said: Path
+) -> None:
+    end = time.monotonic() + START
+    while time.monotonic() < end:
+        if process.poll() is not None:
+            lines = said.read_text(errors="replace").split("\n")
+            last = [line.strip() for line in lines if line.strip()][-1:]
+            raise NotStarted(*(last or [f"it exits with {process.returncode}"]))
+        with suppress(OSError):
+            socket.create_connection(("127.0.0.1", place.port), 1).close()
+            return
+        time.sleep(0.02)
+    raise NotStarted(f"it does not accept connections within {START:.0f} s")
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    # All that it has started are in its session, and in groups of their own perhaps.
+    for member in {process.pid, *_session(process.pid)}:
+        with suppress(ProcessLookupError):
+            os.kill(member, signal.SIGKILL)
+    process.wait()
+
+
+def _session(leader: int) -> list[int]:
+    """The processes of a session."""
+    members = []
+    for directory in Path("/proc").glob("[0-9]*"):
+        # One that has ended meanwhile is none.
+        with suppress(OSError):
+            # proc(5): pid (comm) state ppid pgrp session
+            fields = (directory / "stat").read_text().rpartition(")")[2].split()
+            if fields[3] == str(leader) and fields[0] != "Z":
+                members.append(int(directory.name))
+    return members
+
+
+def _resident(process: int) -> int:
+    with suppress(OSError):
+        for line in Path(f"/proc/{process}/status").read_text().splitlines():
+            if line.startswith("VmRSS:"):
+                return int(line.split()[1]) * 1024
+    return 0
