@@ -8,7 +8,7 @@ large it is, is decided here; ``asgi`` and ``resources`` send the same.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 HELLO = b"Hello, world.\n"
@@ -87,13 +87,13 @@ def blocks(environ: Any, start_response: Any) -> Iterable[bytes]:
 
 def stream(environ: Any, start_response: Any) -> Iterable[bytes]:
     """Many large blocks."""
-    return large(start_response, LARGE_BLOCKS)
+    return large(start_response, LARGE_BLOCKS, lambda: LARGE)
 
 
 def unread(environ: Any, start_response: Any) -> Iterable[bytes]:
     """Something very large at ``/large``, a short answer elsewhere."""
     if environ["PATH_INFO"] == "/large":
-        return large(start_response, UNREAD_BLOCKS)
+        return large(start_response, UNREAD_BLOCKS, fresh_block)
     return hello(environ, start_response)
 
 
@@ -104,12 +104,19 @@ def events(environ: Any, start_response: Any) -> Iterable[bytes]:
     return hello(environ, start_response)
 
 
-def large(start_response: Any, number: int) -> Iterator[bytes]:
+def large(
+    start_response: Any, number: int, block: Callable[[], bytes]
+) -> Iterator[bytes]:
     """So many large blocks."""
     length = str(number * len(LARGE))
     start_response("200 OK", [PLAIN, ("Content-Length", length)])
     for _ in range(number):
-        yield LARGE
+        yield block()
+
+
+def fresh_block() -> bytes:
+    """A large block that takes memory of its own, as those that are made do."""
+    return LARGE[:-1] + b"\n"
 
 
 def waiting(environ: Any, start_response: Any) -> Iterator[bytes]:

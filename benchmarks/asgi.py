@@ -22,6 +22,7 @@ from .applications import (
     SMALL_BLOCKS,
     TWENTY_HEADERS,
     UNREAD_BLOCKS,
+    fresh_block,
 )
 
 Receive: TypeAlias = Callable[[], Awaitable[Any]]
@@ -50,7 +51,6 @@ PLAIN_HEAD = head([PLAIN])
 EVENTS_HEAD = head([("Content-Type", "text/event-stream")])
 HELLO_BODY = body(HELLO)
 SMALL_BODY = body(SMALL, more=True)
-LARGE_BODY = body(LARGE, more=True)
 END = body(b"")
 
 
@@ -95,13 +95,13 @@ async def blocks(scope: Any, receive: Receive, send: Send) -> None:
 
 async def stream(scope: Any, receive: Receive, send: Send) -> None:
     """Many large blocks."""
-    await large(send, LARGE_BLOCKS)
+    await large(send, LARGE_BLOCKS, lambda: LARGE)
 
 
 async def unread(scope: Any, receive: Receive, send: Send) -> None:
     """Something very large at ``/large``, a short answer elsewhere."""
     if scope["path"] == "/large":
-        await large(send, UNREAD_BLOCKS)
+        await large(send, UNREAD_BLOCKS, fresh_block)
     else:
         await hello(scope, receive, send)
 
@@ -116,9 +116,9 @@ async def events(scope: Any, receive: Receive, send: Send) -> None:
     await asyncio.sleep(LONGEST_WAIT)
 
 
-async def large(send: Send, number: int) -> None:
+async def large(send: Send, number: int, block: Callable[[], bytes]) -> None:
     """So many large blocks."""
     await send(head([PLAIN, length(number * len(LARGE))]))
     for _ in range(number):
-        await send(LARGE_BODY)
+        await send(body(block(), more=True))
     await send(END)

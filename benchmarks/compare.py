@@ -29,7 +29,7 @@ from .targets import Results
 from .workloads import WORKLOADS, Workload
 
 ROUNDS = 3
-SECONDS = 1.5
+SECONDS = 2.0
 QUICK_SECONDS = 0.2
 
 
@@ -43,7 +43,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     }
     given = sys.argv[1:] if arguments is None else arguments
     quoted = shlex.quote(shlex.join(given))
-    text = report(results, f"make benchmark ARGS={quoted}" if given else "make benchmark")
+    text = report(
+        results, f"make benchmark ARGS={quoted}" if given else "make benchmark"
+    )
     if options.write:
         write(text)
     else:

@@ -5,17 +5,17 @@ with everything it has started when it is no longer wanted.
 
 from __future__ import annotations
 
-import ctypes
 import os
-import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
+from . import sessions
 from .servers import Place, Server
 
 CHECKOUT = Path(__file__).parent.parent
@@ -28,10 +28,6 @@ _PROCESSORS = sorted(os.sched_getaffinity(0))
 SERVERS_PROCESSOR = _PROCESSORS[0]
 CLIENTS_PROCESSOR = _PROCESSORS[-1]
 
-# prctl(2)
-_PR_SET_PDEATHSIG = 1
-_LIBC = ctypes.CDLL(None)
-
 
 class NotStarted(Exception):
     """A server has ended, or does not accept; the message is the last it said."""
@@ -41,14 +37,14 @@ class Running:
     """
     A server that accepts connections on the loopback.
 
-    :param process: the leader of a session that has all its processes.
+    :param leader: the first of a session that has all its processes.
     """
 
-    def __init__(self, server: Server, place: Place, process: int) -> None:
+    def __init__(self, server: Server, place: Place, leader: int) -> None:
         self.server = server
         self.port = place.port
         self.url = f"http://{place.address}"
-        self._process = process
+        self._leader = leader
 
     def connect(self, timeout: float) -> socket.socket:
         """A client, which waits so many seconds at most for anything."""
@@ -56,7 +52,7 @@ class Running:
 
     def resident(self) -> int:
         """The bytes of memory that its processes hold."""
-        return sum(_resident(process) for process in _session(self._process))
+        return sessions.resident(self._leader)
 
 
 @contextmanager
@@ -83,21 +79,35 @@ def started(server: Server, application: str) -> Iterator[Running]:
                     stdout=file,
                     stderr=subprocess.STDOUT,
                     start_new_session=True,
-                    preexec_fn=_in_the_child,
+                    preexec_fn=_on_the_servers_processor,
                 )
         except OSError as error:
             raise NotStarted(str(error)) from error
-        try:
+        with _ended(process):
             _wait_until_it_accepts(process, place, said)
             yield Running(server, place, process.pid)
-        finally:
-            _kill(process)
 
 
-def _in_the_child() -> None:
+def _on_the_servers_processor() -> None:
     os.sched_setaffinity(0, {SERVERS_PROCESSOR})
-    # A server must not outlive a benchmark that was killed.
-    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+@contextmanager
+def _ended(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    """Have a server end after the block, or when this process is killed in it."""
+    try:
+        with subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.sessions", str(process.pid)],
+            cwd=CHECKOUT,
+            # It is closed at the end of the block, or with this process.
+            stdin=subprocess.PIPE,
+            # Ctrl-C at the terminal is not for it.
+            start_new_session=True,
+        ):
+            yield
+    finally:
+        process.kill()
+        process.wait()
 
 
 def _free_port() -> int:
@@ -120,32 +130,3 @@ def _wait_until_it_accepts(
             return
         time.sleep(0.02)
     raise NotStarted(f"it does not accept connections within {START:.0f} s")
-
-
-def _kill(process: subprocess.Popen[bytes]) -> None:
-    # All that it has started are in its session, and in groups of their own perhaps.
-    for member in {process.pid, *_session(process.pid)}:
-        with suppress(ProcessLookupError):
-            os.kill(member, signal.SIGKILL)
-    process.wait()
-
-
-def _session(leader: int) -> list[int]:
-    """The processes of a session."""
-    members = []
-    for directory in Path("/proc").glob("[0-9]*"):
-        # One that has ended meanwhile is none.
-        with suppress(OSError):
-            # proc(5): pid (comm) state ppid pgrp session
-            fields = (directory / "stat").read_text().rpartition(")")[2].split()
-            if fields[3] == str(leader) and fields[0] != "Z":
-                members.append(int(directory.name))
-    return members
-
-
-def _resident(process: int) -> int:
-    with suppress(OSError):
-        for line in Path(f"/proc/{process}/status").read_text().splitlines():
-            if line.startswith("VmRSS:"):
-                return int(line.split()[1]) * 1024
-    return 0

@@ -25,7 +25,7 @@ END = "<!-- and ends here -->\n"
 
 # The peers that all are compared with.
 COMPARED = ("twisted.web.wsgi", "uvicorn", "granian", "bjoern", "limit")
-SHORT = {"limit": "the limit", "uvicorn": "uvicorn"}
+SHORT = {"limit": "the limit"}
 
 # What is measured with, beside the servers themselves.
 BESIDES = ("flask", "django", "httptools", "uvloop", "greenlet")
@@ -80,26 +80,36 @@ def targets(results: Results) -> str:
                 verdict.target.workload,
                 server.title,
                 verdict.target.level,
+                verdict.figure.unit,
                 verdict.wanted,
-                verdict.reached,
+                verdict.figure.text(verdict.reached),
                 "-" if ratio is None else f"{ratio:.2f}",
                 "not measured" if ratio is None else "yes" if ratio >= 1 else "**no**",
             ]
         )
     if not rows:
         return ""
-    head = ["workload", "server", "level", "target", "reached", "ratio", "met"]
+    head = [
+        "workload",
+        "server",
+        "level",
+        "figure",
+        "target",
+        "reached",
+        "ratio",
+        "met",
+    ]
     return _section("Targets", _table(head, rows))
 
 
 def table(workload: Workload, rows: Mapping[str, Row]) -> str:
     """One workload: a line for each server, the peers' ratios, what went wrong."""
     first = workload.figures[0]
-    compared = [name for name in COMPARED if _has(rows, name, first)]
+    compared = [name for name in COMPARED if not first.less and _has(rows, name, first)]
     head = ["server", *(figure.unit for figure in workload.figures)]
     if any(len(row.samples) > 1 for row in rows.values()):
         head.append("from, to")
-    head += [f"× {SHORT.get(name, name)}" for name in compared]
+    head += [f"x {SHORT.get(name, name)}" for name in compared]
     head += ["errors", "open streams", "remarks"]
     lines = []
     for name, row in rows.items():
@@ -110,7 +120,8 @@ def table(workload: Workload, rows: Mapping[str, Row]) -> str:
             spread = row.spread(first.name)
             cells.append(" - ".join(map(first.text, spread)) if spread else "-")
         cells += [_ratio(row, rows[peer], first) for peer in compared]
-        cells += [f"{row.errors:,}", server.streams, row.note]
+        remarks = "; ".join(filter(None, [server.remark, row.note]))
+        cells += [f"{row.errors:,}", server.streams, remarks]
         lines.append(cells)
     return _section(workload.title, _table(head, lines))
 
@@ -135,7 +146,16 @@ def _table(head: list[str], rows: Iterable[list[str]]) -> list[str]:
     return [f"| {' | '.join(cells)} |" for cells in (head, rule, *rows)]
 
 
-_WORDS = {"server", "workload", "level", "target", "met", "open streams", "remarks"}
+_WORDS = {
+    "server",
+    "workload",
+    "level",
+    "figure",
+    "target",
+    "met",
+    "open streams",
+    "remarks",
+}
 
 
 def _version(package: str) -> str:

@@ -5,6 +5,7 @@ and the limit, which is a protocol that answers without looking at the request.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.interfaces import IPullProducer
@@ -22,6 +23,7 @@ from .applications import (
     SMALL_BLOCKS,
     TWENTY_HEADERS,
     UNREAD_BLOCKS,
+    fresh_block,
 )
 
 
@@ -97,7 +99,7 @@ class Stream(Answer):
 
     def render(self, request: Any) -> Any:
         """Written as the client takes them."""
-        return Large(request, LARGE_BLOCKS).start()
+        return Large(request, LARGE_BLOCKS, lambda: LARGE).start()
 
 
 class Unread(Hello):
@@ -106,7 +108,7 @@ class Unread(Hello):
     def render(self, request: Any) -> Any:
         """Written as the client takes it."""
         if request.path == b"/large":
-            return Large(request, UNREAD_BLOCKS).start()
+            return Large(request, UNREAD_BLOCKS, fresh_block).start()
         return super().render(request)
 
 
@@ -126,9 +128,10 @@ class Events(Hello):
 class Large:
     """So many large blocks, as ``static.File`` sends them."""
 
-    def __init__(self, request: Any, number: int) -> None:
+    def __init__(self, request: Any, number: int, block: Callable[[], bytes]) -> None:
         self._request = request
         self._left = number
+        self._block = block
 
     def start(self) -> Any:
         """Begin the response."""
@@ -142,7 +145,7 @@ class Large:
         """Write one more, or end it."""
         if self._left:
             self._left -= 1
-            self._request.write(LARGE)
+            self._request.write(self._block())
         else:
             self._request.unregisterProducer()
             self._request.finish()

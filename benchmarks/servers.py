@@ -53,6 +53,7 @@ class Server:
     :param streams: how many open streams it holds, by its design or its settings.
     :param package: the distribution whose version is told.
     :param ours: whether it is not a peer.
+    :param remark: what a reader of its figures has to know.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Server:
     package: str
     kind: Kind = Kind.WSGI
     ours: bool = False
+    remark: str = ""
 
 
 def script(name: str, *arguments: str) -> list[str]:
@@ -170,9 +172,7 @@ MANY = "as memory allows"
 OURS = "twisted-wsgiflush"
 
 FAST = Server("fast", "`--site fast`", wsgiflush("fast"), MANY, OURS, ours=True)
-STOCK = Server(
-    "stock", "`--site twisted`", wsgiflush("twisted"), MANY, OURS, ours=True
-)
+STOCK = Server("stock", "`--site twisted`", wsgiflush("twisted"), MANY, OURS, ours=True)
 
 _ALL = [
     FAST,
@@ -210,7 +210,13 @@ _ALL = [
         launcher("Resource"),
         *(MANY, "twisted", Kind.RESOURCE),
     ),
-    Server("gunicorn-sync", "gunicorn, sync", gunicorn("sync"), "1", "gunicorn"),
+    Server(
+        "gunicorn-sync",
+        "gunicorn, sync",
+        gunicorn("sync"),
+        *("1", "gunicorn"),
+        remark="closes each connection",
+    ),
     Server(
         "gunicorn-gthread",
         "gunicorn, gthread",
@@ -226,13 +232,17 @@ _ALL = [
     ),
     Server("waitress", "waitress", waitress, "4, a thread each", "waitress"),
     Server("cheroot", "cheroot", cheroot, "10, a thread each", "cheroot"),
-    Server("uwsgi", "uWSGI", uwsgi, "1", "uwsgi"),
+    Server(
+        "uwsgi",
+        "uWSGI",
+        uwsgi,
+        *("1", "uwsgi"),
+        remark="one connection until it is idle, the others wait",
+    ),
     Server("granian", "granian, WSGI", granian, "1", "granian"),
     Server("bjoern", "bjoern", launcher("bjoern"), "1", "bjoern"),
     Server("meinheld", "meinheld", launcher("meinheld"), "1", "meinheld"),
-    Server(
-        "uvicorn", "uvicorn, raw ASGI", uvicorn, MANY, "uvicorn", Kind.ASGI
-    ),
+    Server("uvicorn", "uvicorn, raw ASGI", uvicorn, MANY, "uvicorn", Kind.ASGI),
     Server(
         "limit",
         "a canned answer by `writeSomeData`",

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from .samples import Row
+from .samples import Figure, Row
 from .servers import SERVERS
 from .workloads import WORKLOADS
 
@@ -41,13 +41,14 @@ class Verdict:
     """
     A target, and what there is of it.
 
-    :param reached: the figure in its unit; ``None`` when it was not measured.
+    :param reached: the figure; ``None`` when it was not measured.
     :param ratio: to the target, so that 1 reaches it, and more is better.
     """
 
     target: Target
+    figure: Figure
     wanted: str
-    reached: str
+    reached: float | None
     ratio: float | None
 
 
@@ -112,16 +113,17 @@ def judge(target: Target, rows: Mapping[str, Row]) -> Verdict:
     figure = figures[target.figure] if target.figure else next(iter(figures.values()))
     reached = _value(rows, target.server, figure.name)
     wanted: float | None = target.times
-    words = f"{'< ' if figure.less else ''}{target.times:,g} {figure.unit}"
+    sign = "≤" if figure.less else "≥"
+    words = f"{target.times:,g}"
     if target.than is not None:
         peer = _peer(rows, target.than, figure.name)
         wanted = None if peer is None else peer * target.times
         title = SERVERS[target.than].title if target.than in SERVERS else target.than
-        words = f"{target.times:g} × {title}"
+        words = f"{target.times:g} x {title}"
     ratio = None
     if reached is not None and wanted is not None:
         ratio = wanted / max(reached, 1e-9) if figure.less else reached / wanted
-    return Verdict(target, words, f"{figure.text(reached)} {figure.unit}", ratio)
+    return Verdict(target, figure, f"{sign} {words}", reached, ratio)
 
 
 def _value(rows: Mapping[str, Row], server: str, figure: str) -> float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import signal
 import subprocess
@@ -12,10 +13,15 @@ from .samples import Sample
 
 SCRIPTS = Path(__file__).parent
 
+# All are kept alive, if the server does that.
+CONNECTIONS = 64
+
 # Seconds before the ones that count, in which connections and caches are made.
 WARM_UP = 0.2
-# How long wrk may take to end.
-END = 15.0
+# Seconds that a server has for its first answers.
+LONGEST = 10.0
+# Seconds that wrk waits for one answer, and that it may take to end.
+END = 20.0
 
 # 12.34us, 1.23ms, 1.00s
 _MILLISECONDS = {"us": 0.001, "ms": 1.0, "s": 1000.0, "m": 60_000.0}
@@ -32,21 +38,28 @@ def version() -> str:
     return f"wrk {found[1]}" if found else "wrk"
 
 
-def load(url: str, connections: int, seconds: float, script: str | None) -> Sample:
+def load(url: str, seconds: float, script: str | None) -> Sample:
     """
-    Keep so many connections busy.
+    Keep the connections busy, until there are answers.
 
     :param script: the name of a Lua file beside this module.
     """
-    run(url, connections, WARM_UP, script)
-    return parse(run(url, connections, seconds, script))
+    run(url, WARM_UP, script)
+    sample = parse(run(url, seconds, script))
+    while not sample.answered and seconds < LONGEST:
+        # A slow one, whose first answers take longer than that.
+        seconds *= 4
+        sample = parse(run(url, seconds, script))
+    return sample
 
 
-def run(url: str, connections: int, seconds: float, script: str | None) -> str:
+def run(url: str, seconds: float, script: str | None) -> str:
     """What wrk prints."""
     # Its own clock counts whole seconds; told to end earlier, it still divides by
     # the time that it has run.
-    command = ["wrk", "-t", "1", "-c", str(connections), "-d", "600s", "--latency"]
+    duration = f"{math.ceil(seconds) + 1}s"
+    command = ["wrk", "-t", "1", "-c", str(CONNECTIONS), "-d", duration]
+    command += ["--latency", "--timeout", f"{END:.0f}s"]
     if script is not None:
         command += ["-s", str(SCRIPTS / script)]
     with subprocess.Popen([*command, url], stdout=subprocess.PIPE, text=True) as wrk:
@@ -78,4 +91,5 @@ def parse(printed: str) -> Sample:
     slow = re.search(r"99%\s+([\d.]+)(us|ms|s|m)", printed)
     if slow and answered:
         figures["slow"] = float(slow[1]) * _MILLISECONDS[slow[2]]
-    return Sample(figures, answered, errors)
+    note = "" if answered else "it answers nothing in time"
+    return Sample(figures, answered, errors, note)
