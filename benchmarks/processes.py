@@ -16,7 +16,8 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from . import sessions
-from .servers import Place, Server
+from .commands import Place
+from .servers import Server
 
 CHECKOUT = Path(__file__).parent.parent
 

@@ -103,8 +103,12 @@ TARGETS = [
 
 
 def verdicts(results: Results) -> list[Verdict]:
-    """Of the targets whose workload was run."""
-    return [judge(t, results[t.workload]) for t in TARGETS if t.workload in results]
+    """Of the targets whose workload was run, with the server that they are about."""
+    return [
+        judge(target, results[target.workload])
+        for target in TARGETS
+        if target.server in results.get(target.workload, {})
+    ]
 
 
 def judge(target: Target, rows: Mapping[str, Row]) -> Verdict:

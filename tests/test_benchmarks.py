@@ -9,11 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import open_streams, unread
+from benchmarks.commands import Place
 from benchmarks.compare import plan, take
 from benchmarks.processes import started
 from benchmarks.report import BEGIN, END, write
 from benchmarks.samples import Row, Sample
-from benchmarks.servers import SERVERS, Kind, Place, Server
+from benchmarks.servers import SERVERS, Kind, Server
 from benchmarks.targets import TARGETS, verdicts
 from benchmarks.workloads import WORKLOADS
 from benchmarks.wrk import parse
@@ -143,19 +145,26 @@ def test_a_resource_answers_the_same(name: str) -> None:
             workload.check(running)
 
 
-def test_streams_and_clients_that_do_not_read_are_counted() -> None:
-    """Few of them are held, each with its event, and others are served."""
-    from benchmarks import open_streams, unread
+def test_open_streams_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each that has its first event, and is still open, is held."""
+    monkeypatch.setattr(open_streams, "PATIENCE", 60.0)
 
     with started(SERVERS["resource"], "events") as running:
-        streams = open_streams.measure(running, 0, wanted=100)
-    with started(SERVERS["resource"], "unread") as running:
-        clients = unread.measure(running, 0, clients=5)
+        sample = open_streams.measure(running, 0, wanted=100)
 
-    assert streams.figures["held"] == 100
-    assert streams.note == ""
-    assert clients.answered == 5 + unread.OTHERS
-    assert clients.note == ""
+    assert sample.figures["held"] == 100
+    assert sample.note == ""
+
+
+def test_others_are_served_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With clients that do not read, those that do are answered."""
+    monkeypatch.setattr(unread, "PATIENCE", 60.0)
+
+    with started(SERVERS["resource"], "unread") as running:
+        sample = unread.measure(running, 0, clients=5)
+
+    assert sample.answered == 5 + unread.OTHERS
+    assert sample.note == ""
 
 
 def test_what_wrk_prints_is_read() -> None:
