@@ -90,6 +90,13 @@ def stream(environ: Any, start_response: Any) -> Iterable[bytes]:
     return large(start_response, LARGE_BLOCKS, lambda: LARGE)
 
 
+def chunked(environ: Any, start_response: Any) -> Iterable[bytes]:
+    """The same, with no length."""
+    start_response("200 OK", [PLAIN])
+    for _ in range(LARGE_BLOCKS):
+        yield LARGE
+
+
 def unread(environ: Any, start_response: Any) -> Iterable[bytes]:
     """Something very large at ``/large``, a short answer elsewhere."""
     if environ["PATH_INFO"] == "/large":

@@ -98,6 +98,14 @@ async def stream(scope: Any, receive: Receive, send: Send) -> None:
     await large(send, LARGE_BLOCKS, lambda: LARGE)
 
 
+async def chunked(scope: Any, receive: Receive, send: Send) -> None:
+    """The same, with no length."""
+    await send(PLAIN_HEAD)
+    for _ in range(LARGE_BLOCKS):
+        await send(body(LARGE, more=True))
+    await send(END)
+
+
 async def unread(scope: Any, receive: Receive, send: Send) -> None:
     """Something very large at ``/large``, a short answer elsewhere."""
     if scope["path"] == "/large":

@@ -104,7 +104,7 @@ def uwsgi(place: Place) -> list[str]:
     Its ``http11-socket`` keeps connections alive, but never ends a response that has
     no length.
     """
-    no_length = place.application.endswith((":generator", ":blocks"))
+    no_length = place.application.endswith((":generator", ":blocks", ":chunked"))
     return script(
         "uwsgi",
         *("--http-socket" if no_length else "--http11-socket", place.address),

@@ -42,10 +42,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for workload, servers in plan(options.workloads, options.servers)
     }
     given = sys.argv[1:] if arguments is None else arguments
-    quoted = shlex.quote(shlex.join(given))
-    text = report(
-        results, f"make benchmark ARGS={quoted}" if given else "make benchmark"
-    )
+    command = f"make benchmark ARGS={shlex.quote(shlex.join(given))}"
+    short = options.rounds < ROUNDS or options.seconds < SECONDS
+    text = report(results, command if given else "make benchmark", short=short)
     if options.write:
         write(text)
     else:

@@ -31,13 +31,17 @@ SHORT = {"limit": "the limit"}
 BESIDES = ("flask", "django", "httptools", "uvloop", "greenlet")
 
 
-def report(results: Results, command: str) -> str:
+SHORT_RUN = "**A short run**: it shows that everything works, not how fast it is.\n"
+
+
+def report(results: Results, command: str, *, short: bool = False) -> str:
     """
     All that was measured.
 
     :param command: what measured it.
+    :param short: whether the figures are worth less than usual.
     """
-    parts = [environment(command), targets(results)]
+    parts = [SHORT_RUN if short else "", environment(command), targets(results)]
     parts += [table(WORKLOADS[name], rows) for name, rows in results.items()]
     return "\n".join(part for part in parts if part)
 

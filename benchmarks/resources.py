@@ -102,6 +102,14 @@ class Stream(Answer):
         return Large(request, LARGE_BLOCKS, lambda: LARGE).start()
 
 
+class Chunked(Answer):
+    """The same, with no length."""
+
+    def render(self, request: Any) -> Any:
+        """Written as the client takes them."""
+        return Large(request, LARGE_BLOCKS, lambda: LARGE).start(length=False)
+
+
 class Unread(Hello):
     """Something very large at ``/large``, a short answer elsewhere."""
 
@@ -133,11 +141,12 @@ class Large:
         self._left = number
         self._block = block
 
-    def start(self) -> Any:
+    def start(self, *, length: bool = True) -> Any:
         """Begin the response."""
-        length = b"%d" % (self._left * len(LARGE))
         self._request.setHeader(b"content-type", b"text/plain")
-        self._request.setHeader(b"content-length", length)
+        if length:
+            whole = b"%d" % (self._left * len(LARGE))
+            self._request.setHeader(b"content-length", whole)
         self._request.registerProducer(self, False)
         return NOT_DONE_YET
 
@@ -176,6 +185,7 @@ RESOURCES: dict[str, type[Answer]] = {
     "headers": Headers,
     "blocks": Blocks,
     "stream": Stream,
+    "chunked": Chunked,
     "unread": Unread,
     "events": Events,
 }

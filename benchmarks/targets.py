@@ -88,8 +88,14 @@ TARGETS = [
             *ratios(workload, GO_FOR, (1, "bjoern")),
         )
     ),
-    *ratios("stream", AT_LEAST, (2, "uvicorn")),
-    *ratios("stream", GO_FOR, (1, BEST_PEER)),
+    *(
+        target
+        for workload in ("stream", "chunked")
+        for target in (
+            *ratios(workload, AT_LEAST, (2, "uvicorn")),
+            *ratios(workload, GO_FOR, (1, BEST_PEER)),
+        )
+    ),
     Target("streams", "fast", AT_LEAST, 10_000, figure="held"),
     Target("streams", "fast", AT_LEAST, 8),
     Target("streams", "fast", AT_LEAST, 100, figure="first"),

@@ -184,6 +184,11 @@ _ALL = [
         *("stream", (THROUGHPUT,), ANY, whole_stream, read_stream),
     ),
     Workload(
+        "chunked",
+        "The same stream without a length",
+        *("chunked", (THROUGHPUT,), ANY, whole_stream, read_stream),
+    ),
+    Workload(
         "streams",
         "10,000 open event streams",
         *("events", open_streams.FIGURES, ANY, _HELLO, open_streams.measure),

@@ -13,7 +13,7 @@ from benchmarks import open_streams, unread
 from benchmarks.commands import Place
 from benchmarks.compare import plan, take
 from benchmarks.processes import started
-from benchmarks.report import BEGIN, END, write
+from benchmarks.report import BEGIN, END, SHORT_RUN, write
 from benchmarks.samples import Row, Sample
 from benchmarks.servers import SERVERS, Kind, Server
 from benchmarks.targets import TARGETS, verdicts
@@ -68,6 +68,7 @@ def test_every_server_has_its_row() -> None:
     done = compare("--quick", "--workloads", "hello", "--servers", "stock,resource")
 
     assert done.returncode == 0, done.stderr
+    assert SHORT_RUN in done.stdout
     table = rows(done.stdout, WORKLOADS["hello"].title)
     assert list(table) == [SERVERS["stock"].title, SERVERS["resource"].title]
     for requests, _, errors, *_ in table.values():
