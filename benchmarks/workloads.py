@@ -134,6 +134,8 @@ def whole_stream(running: Running) -> None:
         read = receive(running)
     except OSError as error:
         raise Wrong(f"{type(error).__name__}: {error}") from error
+    if not read:
+        raise Wrong("the response has no end")
     if read != LARGE_BLOCKS * len(LARGE):
         raise Wrong(f"{read} bytes of {LARGE_BLOCKS * len(LARGE)}")
 
