@@ -5,6 +5,8 @@ PYTHON ?= python3
 VENV ?= .venv
 PORT ?= 8080
 ARGS ?=
+# The other servers stand apart from the development tools.
+BENCHMARK_VENV ?= .venv-benchmark
 # On all processors.
 PYTEST ?= pytest --numprocesses auto --dist worksteal
 
@@ -14,8 +16,9 @@ RUN := $(VENV)/bin/python -m
 HERE := $(shell pwd | cksum | cut -d ' ' -f 1)
 PACKAGE := $(VENV)/.package-$(HERE)
 DEV := $(VENV)/.dev-$(HERE)
+BENCHMARK := $(BENCHMARK_VENV)/.benchmark-$(HERE)
 
-.PHONY: help demo test test-default test-asyncio lint format types coverage docs package clean
+.PHONY: help demo test test-default test-asyncio lint format types coverage docs benchmark package clean
 .NOTPARALLEL:
 
 help:
@@ -25,8 +28,9 @@ help:
 	@echo "make types     check the types"
 	@echo "make coverage  make test, and check the branch coverage"
 	@echo "make docs      check the documentation"
+	@echo "make benchmark compare servers, in about 20 minutes (ARGS='--quick', '--write', '--help')"
 	@echo "make package   build the wheel and the sdist in dist/"
-	@echo "make clean     remove what was built, and $(VENV)"
+	@echo "make clean     remove what was built, $(VENV) and $(BENCHMARK_VENV)"
 
 demo: $(PACKAGE)
 	$(VENV)/bin/wsgiflush --graceful-timeout 1 --listen tcp:$(PORT):interface=127.0.0.1 examples/demo.py
@@ -60,12 +64,15 @@ coverage: $(DEV)
 docs: $(DEV)
 	$(RUN) pytest tests/test_docs.py
 
+benchmark: $(BENCHMARK)
+	$(BENCHMARK_VENV)/bin/python -m benchmarks.compare $(ARGS)
+
 package: $(DEV)
 	rm -rf dist
 	$(RUN) build
 
 clean:
-	rm -rf $(VENV) dist .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(BENCHMARK_VENV) dist .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache
 
 $(PACKAGE): pyproject.toml
 	@$(check_python)
@@ -79,6 +86,19 @@ $(DEV): pyproject.toml
 	@$(make_venv)
 	@echo "Installing twisted-wsgiflush and its development tools into $(VENV)"
 	@$(RUN) pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+# What does not build is missing in the tables.
+$(BENCHMARK): pyproject.toml benchmarks/requirements.txt benchmarks/compiled.txt
+	@$(check_python)
+	@$(BENCHMARK_VENV)/bin/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(BENCHMARK_VENV)
+	@echo "Installing twisted-wsgiflush and the servers it is compared with into $(BENCHMARK_VENV)"
+	@$(BENCHMARK_VENV)/bin/python -m pip install --quiet --disable-pip-version-check \
+		--editable '.[tls,http2]' --requirement benchmarks/requirements.txt
+	@for server in $$(grep -v '^#' benchmarks/compiled.txt); do \
+		$(BENCHMARK_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps "$$server" \
+		|| echo "$$server does not build; see benchmarks/compiled.txt" >&2; \
+	done
 	@touch $@
 
 define check_python
