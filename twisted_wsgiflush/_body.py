@@ -1,51 +1,112 @@
 """
-A request's body that is complete before its request is served: where it is kept.
+A request's body on its way from the connection: kept, streamed, or discarded.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from http import HTTPStatus
 from tempfile import SpooledTemporaryFile
 from typing import Any
 
+from ._framing import ByLength, Chunked, Framing
 from ._input import InputStream
+from ._requesthead import RequestHead
 from ._rules import Refused
+from ._streamedinput import StreamedInput
 
 # Bytes that are kept in memory; a larger body is in a temporary file, and only there.
 IN_MEMORY = 65536
+# Bytes that are discarded, to serve the next request on the same connection.
+DISCARDED = 1 << 18
 
 
-class Body:
+class RequestBody:
     """
-    A body that comes block by block.
+    A body, of which nothing has come yet.
 
-    :param limit: bytes, None for none.
+    It is kept until :meth:`stream_to` or :meth:`discard` says otherwise.
+
+    :param head: says how it is delimited.
+    :param limit: of its bytes; None for none.
     """
 
-    def __init__(self, limit: int | None) -> None:
+    __slots__ = (
+        "_framing",
+        "_limit",
+        "_take",
+        "_where",
+        "awaits_continue",
+        "size",
+    )
+
+    def __init__(self, head: RequestHead, limit: int | None) -> None:
         self.size = 0
-        """Bytes of it that have come."""
+        """Bytes that have come."""
+        self.awaits_continue = head.expects_continue
+        """Whether the client may wait for 100 Continue before it sends any."""
         self._limit = limit
-        self._file: Any = SpooledTemporaryFile(max_size=IN_MEMORY)
+        self._framing: Framing
+        if head.content_length is None:
+            self._framing = Chunked(self._came)
+        else:
+            self._framing = ByLength(head.content_length, self._came)
+        self._where: Any = SpooledTemporaryFile(max_size=IN_MEMORY)  # noqa: SIM115  # see close
+        self._take: Callable[[bytes], object] = self._where.write
 
-    def write(self, block: bytes) -> None:
-        """
-        Keep a block.
+    @property
+    def ended(self) -> bool:
+        """Whether all of it has come."""
+        return self._framing.ended
 
-        :raises Refused: when there are too many bytes.
-        :raises OSError: when there is no room for them.
+    def receive(self, data: bytes) -> bytes:
         """
-        self.size += len(block)
-        check_size(self.size, self._limit)
-        self._file.write(block)
+        Take what has come from the connection.
+
+        :returns: what is not of this body any more.
+        :raises Refused: when it is no body, or has too many bytes.
+        :raises OSError: when there is no room to keep it.
+        """
+        rest = self._framing.receive(data)
+        if self.ended and isinstance(self._where, StreamedInput):
+            self._where.complete()
+        return rest
+
+    def stream_to(self, arriving: StreamedInput) -> None:
+        """The application reads it as it comes."""
+        self._where.close()
+        self._where = arriving
+        self._take = arriving.received
+
+    def discard(self) -> None:
+        """Nobody reads it."""
+        self.close()
+        self.size, self._limit = 0, DISCARDED
+        self._take = _discard
+
+    def lost(self, refused: Refused) -> None:
+        """The rest of it will not come, or is of no use."""
+        if isinstance(self._where, StreamedInput):
+            reason = HTTPStatus(refused.code).phrase
+            self._where.lost(f"{refused.code} {reason}", refused.why)
 
     def input(self) -> InputStream:
-        """What the application reads, when all of it has come."""
-        self._file.seek(0)
-        return InputStream(self._file, self.size)
+        """What the application reads, when all of it was kept."""
+        self._where.seek(0)
+        return InputStream(self._where, self.size)
 
     def close(self) -> None:
-        """Forget it."""
-        self._file.close()
+        """The response is over: reading it is an error from now on."""
+        if isinstance(self._where, StreamedInput):
+            self._where.end()
+        else:
+            self._where.close()
+
+    def _came(self, block: bytes) -> None:
+        self.size += len(block)
+        self.awaits_continue = False
+        check_size(self.size, self._limit)
+        self._take(block)
 
 
 def check_size(size: int, limit: int | None) -> None:
@@ -57,3 +118,7 @@ def check_size(size: int, limit: int | None) -> None:
     if limit is not None and size > limit:
         # RFC 9110, 15.5.14.
         raise Refused(413, f"The body must not have more than {limit} bytes.")
+
+
+def _discard(block: bytes) -> None:
+    """It is not wanted."""

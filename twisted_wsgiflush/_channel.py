@@ -3,9 +3,9 @@ A connection to a ``WSGISite``: which bytes are whose, and what is done when.
 
 It reads one request after the other, has the application called for each, and begins
 with the next one when the client has taken the response.  What a head may say is
-decided in ``_requesthead``, where a body ends in ``_framing``, what a response is on
-the wire in ``_http1sink``, how bytes reach the kernel in ``_output``, and how long to
-wait for whom in ``_patience``.
+decided in ``_requesthead``, where a body ends in ``_framing`` and where it goes in
+``_body``, what a response is on the wire in ``_http1sink``, how bytes reach the kernel
+in ``_output``, and how long to wait for whom in ``_patience``.
 """
 
 from __future__ import annotations
@@ -15,27 +15,33 @@ from contextvars import Context
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
-from twisted.internet.interfaces import IDelayedCall, IHalfCloseableProtocol
+from twisted.internet.interfaces import (
+    IDelayedCall,
+    IHalfCloseableProtocol,
+    ISSLTransport,
+)
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from ._body import IN_MEMORY, Body, check_size
+from ._accesslog import what_is_asked
+from ._body import DISCARDED, IN_MEMORY, RequestBody, check_size
 from ._environ import complete_environ
 from ._errorlog import ErrorLog
 from ._errorpage import refusal
 from ._extensions import Extensions
-from ._framing import ByLength, Chunked, Framing
 from ._head import Head
 from ._http1sink import HTTP1Sink
 from ._input import InputStream
+from ._neighbours import NeighbourChannel
 from ._output import Output, output_of
 from ._patience import Patience
 from ._pump import SLICE, Pump
 from ._requesthead import RequestHead
 from ._response import Response
 from ._rules import Refused
+from ._streamedinput import StreamedInput
 from ._types import Environ
 
 if TYPE_CHECKING:
@@ -45,14 +51,12 @@ _log = Logger()
 
 # Bytes of requests to come that are kept while one is served.
 READ_AHEAD = 65536
-# Bytes that nobody wants and that are read all the same: a client that still sends
-# could otherwise miss the response, by a reset (RFC 9112, 9.6).
-LEFT_OVER = 1 << 20
 
 _END_OF_HEAD = b"\r\n\r\n"
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-_NO_INPUT = InputStream(BytesIO(), 0)
+_INCOMPLETE = Refused(400, "The request is not complete.")
 _NO_HEAD = RequestHead(of_1_0=False)
+_NO_INPUT = InputStream(BytesIO(), 0)
 
 
 class Phase(enum.Enum):
@@ -62,11 +66,14 @@ class Phase(enum.Enum):
     HEAD = "the head of a request is coming"
     BODY = "the body of a request is coming, before the application is called"
     RESPONSE = "the application is called, and its response not complete"
+    DISCARDING = "a response is complete, and its request's body is not"
     SENDING = "a response is complete, and the client has not taken all of it"
+    NEIGHBOUR = "a resource of twisted.web has the connection for one request"
+    HANDED_OVER = "another protocol has the connection, for good"
     CLOSING = "nothing more is served"
     LOST = "the connection is gone"
 
-    __hash__ = object.__hash__
+    __hash__ = object.__hash__  # An Enum's own is written in Python.
 
 
 @implementer(IHalfCloseableProtocol)
@@ -84,20 +91,28 @@ class Channel(Protocol):
         self.phase = Phase.IDLE
         self.patience = Patience(self, site.limits, site.now)
         self.pump: Pump | None = None
+        self.body: RequestBody | None = None
+        """The body of the request that is served, unless it came with the head."""
         self.reading = True
         """Whether what the client sends is read at present."""
         self.half_closed_at: float | None = None
         """When it was found that the client will not send any more."""
         # What has come, and is of no request yet.
         self._buffer = b""
+        self._common: Environ | None = None
         self._head = _NO_HEAD
         self._environ: Environ = {}
-        self._body: Body | None = None
-        self._framing: Framing | None = None
+        self._content: BytesIO | None = None
         self._sink: HTTP1Sink | None = None
+        self._asked = ""
+        self._nobody_reads = False
+        # Where requests begin is not known any more.
+        self._lost_track = False
+        self._left_over = 0
         self._going_on = False
         self._turn: IDelayedCall | None = None
-        self._left_over = 0
+        # Whose the connection is, for a request or for good.
+        self._other: Any = None
 
     # --- what the transport says
 
@@ -107,29 +122,37 @@ class Channel(Protocol):
         self.output = output_of(transport, self.site.reactor, self)
         self.output.attach()
         self._context: Context = getattr(transport, "wsgi_context", self.site.context)
-        self._common, self._remote = self.site.connected(self, transport)
-        if self.site.overcrowded:
+        if not self.site.connected(self):
             self.refuse(Refused(503, "This server has too many connections."))
 
     def dataReceived(self, data: bytes) -> None:
         """The client has sent something."""
-        if self._framing is not None:
+        if self._common is None:
+            self._begin()
+        if self.body is not None and not self.body.ended:
             data = self._receive_body(data)
-        if self.phase is Phase.CLOSING:
-            self._leave_over(data)
+        if self.phase is Phase.HANDED_OVER:
+            self._other.dataReceived(data)
+        elif self.phase is Phase.CLOSING or self._lost_track:
+            self._leave_over(len(data))
         else:
             self._buffer = self._buffer + data if self._buffer else data
             self._go_on()
 
     def readConnectionLost(self) -> None:
         """The client will send no more; it may still read, or it may have left."""
-        self.half_closed_at = self.site.now
-        if self.phase is Phase.RESPONSE:
-            self.patience.watch()
-        elif self.phase is Phase.HEAD or self.phase is Phase.BODY:
-            self.refuse(Refused(400, "The request is not complete."))
-        elif self.phase is not Phase.SENDING:
-            self.close()
+        self.half_closed_at = self.site.reactor.seconds()
+        match self.phase:
+            case Phase.RESPONSE:
+                self.patience.watch()
+                if self.body is not None and not self.body.ended:
+                    self.lose_body(_INCOMPLETE)
+            case Phase.HEAD | Phase.BODY:
+                self.refuse(_INCOMPLETE)
+            case Phase.NEIGHBOUR | Phase.HANDED_OVER:
+                self._transport.loseConnection()
+            case Phase.IDLE | Phase.DISCARDING | Phase.CLOSING:
+                self.close()
 
     def writeConnectionLost(self) -> None:
         """The other half is closed, as this wanted it."""
@@ -145,9 +168,26 @@ class Channel(Protocol):
         self.site.disconnected(self)
         if self.pump is not None:
             self.pump.stopProducing()
+            if self.body is not None:
+                self.body.lost(_INCOMPLETE)
         self._forget_request()
+        if self._other is not None:
+            other, self._other = self._other, None
+            other.connectionLost(reason)
 
     # --- requests
+
+    def _begin(self) -> None:
+        """Something has come, and what is below has told all that it has to tell."""
+        # Such as the PROXY protocol, or ALPN.
+        transport: Any = self.transport
+        self._common, self._remote, self._peer = self.site.addresses(transport)
+        if getattr(transport, "negotiatedProtocol", None) == b"h2":
+            self.output.detach()
+            self.phase = Phase.HANDED_OVER
+            self.patience.end()
+            self._other = self.site.http2()
+            self._other.makeConnection(transport)
 
     def _go_on(self) -> None:
         """Do what can be done with what has come."""
@@ -171,14 +211,16 @@ class Channel(Protocol):
         self._go_on()
 
     def _take_request(self) -> bool:
-        """Call the application for a request, if one is there."""
-        if self.phase is Phase.IDLE or self.phase is Phase.HEAD:
+        """Serve the next request, if it is there."""
+        phase = self.phase
+        if phase is Phase.IDLE or phase is Phase.HEAD:
             return bool(self._buffer) and self._take_head()
-        if self.phase is Phase.BODY and self._framing is None:
-            assert self._body is not None
-            self._environ["CONTENT_LENGTH"] = str(self._body.size)
-            self._serve(self._body.input())
-            return True
+        if phase is Phase.BODY:
+            assert self.body is not None
+            if self.body.ended:
+                self._environ["CONTENT_LENGTH"] = str(self.body.size)
+                self._serve(self.body.input())
+                return True
         return False
 
     def _take_head(self) -> bool:
@@ -186,21 +228,26 @@ class Channel(Protocol):
         if data[0] in b"\r\n":
             return self._skip_empty_lines()
         end = data.find(_END_OF_HEAD) + len(_END_OF_HEAD)
-        environ = self._common.copy()
+        assert self._common is not None  # Something has come.
+        site, environ = self.site, self._common.copy()
         try:
             if end < len(_END_OF_HEAD):
                 self._wait_for_head()
                 return False
-            self._head = head = self.site.reader.read(data[:end], environ)
+            self._head = head = site.reader.read(data[:end], environ)
+            environ["REMOTE_ADDR"], environ["REMOTE_PORT"] = self._remote
+            complete_environ(environ)
+            if site.proxies is not None:
+                site.proxies.apply(environ, self._peer)
+            if head.content_length:
+                check_size(head.content_length, site.limits.body_size)
         except Refused as refused:
             self.refuse(refused)
             return False
         self._buffer = data[end:]
         self._environ = environ
-        environ["REMOTE_ADDR"], environ["REMOTE_PORT"] = self._remote
-        complete_environ(environ)
-        if head.path == "*":
-            self._answer(200, b"Allow: OPTIONS\r\n")
+        if site.tree is not None and not site.is_for_application(head.path, environ):
+            self._begin_neighbour(data[:end])
         elif head.has_body:
             self._begin_body()
         else:
@@ -211,18 +258,17 @@ class Channel(Protocol):
         # RFC 9112, 2.2: before a request line.
         data = self._buffer
         rest = data.lstrip(b"\r\n")
-        skipped = data[: len(data) - len(rest)]
-        if skipped.replace(b"\r\n", b"") == b"":
-            self._buffer = rest
-        elif rest or skipped.replace(b"\r\n", b"") != b"\r":
+        odd = data[: len(data) - len(rest)].replace(b"\r\n", b"")
+        if odd and (rest or odd != b"\r"):
             self.refuse(Refused(400, "An empty line is not CR LF."))
-        else:
-            self._buffer = b"\r"  # Of the next one.
             return False
-        return True
+        self._buffer = rest or odd
+        return bool(rest)
 
     def _wait_for_head(self) -> None:
         self.site.reader.check_incomplete(self._buffer)
+        if self.half_closed_at is not None:
+            raise _INCOMPLETE
         if self.phase is Phase.IDLE:
             self.phase = Phase.HEAD
             self.patience.head_begins()
@@ -230,70 +276,121 @@ class Channel(Protocol):
     # --- bodies
 
     @property
-    def body_size(self) -> int:
-        """Bytes of the body that have come."""
-        return 0 if self._body is None else self._body.size
+    def body_is_awaited(self) -> bool:
+        """Whether it is the client's turn to send, of the body of a request."""
+        body = self.body
+        return (
+            body is not None
+            and not body.ended
+            and not body.awaits_continue
+            and self.reading
+        )
+
+    def want_body(self) -> None:
+        """See :class:`twisted_wsgiflush._arrival.BodySource`, as for the next two."""
+        # RFC 9110, 10.1.1: not when it is coming already, nor after a final response.
+        body, sink = self.body, self._sink
+        if body is not None and body.awaits_continue and not (sink and sink.code):
+            body.awaits_continue = False
+            self.output.write(_CONTINUE)
+
+    def pause_body(self) -> None:
+        """Nobody reads."""
+        self._nobody_reads = True
+        self._read_or_not()
+
+    def resume_body(self) -> None:
+        """Somebody reads again."""
+        self._nobody_reads = False
+        self._read_or_not()
+
+    def lose_body(self, refused: Refused) -> None:
+        """The rest of a body that is streamed does not come, or is of no use."""
+        assert self.body is not None
+        assert self._sink is not None
+        self._sink.persistent = False
+        self._lost_track = True
+        self._buffer = b""
+        body, self.body = self.body, None
+        body.lost(refused)
 
     def _begin_body(self) -> None:
         length = self._head.content_length
-        try:
-            check_size(length or 0, self.site.limits.body_size)
-        except Refused as refused:
-            self.refuse(refused)
-            return
         if length is not None and length <= min(len(self._buffer), IN_MEMORY):
             block, self._buffer = self._buffer[:length], self._buffer[length:]
-            self._serve(InputStream(BytesIO(block), length) if length else _NO_INPUT)
+            self._content = BytesIO(block)
+            self._serve(InputStream(self._content, length))
+            return
+        self.body = RequestBody(self._head, self.site.limits.body_size)
+        if self._buffer:
+            self.body.awaits_continue = False
+        if self.site.stream_input:
+            self._serve(None)
             return
         self.phase = Phase.BODY
         self.patience.body_begins()
-        self._body = Body(self.site.limits.body_size)
-        if length is None:
-            self._framing = Chunked(self._body.write)
-        else:
-            self._framing = ByLength(length, self._body.write)
+        self.want_body()
         if self._buffer:
             self._buffer = self._receive_body(self._buffer)
-        elif self._head.expects_continue:
-            self.output.write(_CONTINUE)
 
     def _receive_body(self, data: bytes) -> bytes:
         """Take what is of the body; what is not is returned."""
-        framing = self._framing
-        assert framing is not None
+        body = self.body
+        assert body is not None
         try:
-            data = framing.receive(data)
+            rest = body.receive(data)
         except Refused as refused:
-            self.refuse(refused)
+            self.refuse_body(refused)
             return b""
         except OSError:
             _log.failure("Cannot keep the body of a request")
-            self.refuse(Refused(500, "This server has no room for the body."))
+            self.refuse_body(Refused(500, "This server has no room for the body."))
             return b""
-        if framing.ended:
-            self._framing = None
-        return data
+        if self.phase is Phase.NEIGHBOUR:
+            self._other.dataReceived(data[: len(data) - len(rest)])
+        elif self.phase is Phase.DISCARDING and body.ended:
+            self.body = None
+            self._next_when_sent()
+        return rest
+
+    def refuse_body(self, refused: Refused) -> None:
+        """The body that is coming is none, or too much, or too slow."""
+        if self.phase is Phase.RESPONSE:
+            self.lose_body(refused)
+        elif self.phase is Phase.DISCARDING:
+            self._close(linger=True)
+        else:
+            self.refuse(refused)
 
     # --- responses
 
-    def _serve(self, input_stream: InputStream) -> None:
-        """Have the application called."""
+    def _serve(self, input_stream: InputStream | None) -> None:
+        """Call the application; without an input, its body is streamed."""
         site, environ, head = self.site, self._environ, self._head
-        name = f"{environ['REQUEST_METHOD']} {environ['REQUEST_URI']}"
-        environ["wsgi.input"] = input_stream
+        method = environ["REQUEST_METHOD"]
+        name = f"{method} {environ['REQUEST_URI']}"
         environ["wsgi.errors"] = ErrorLog(name)
+        if site.access_log is not None:
+            self._who, self._asked = environ["REMOTE_ADDR"], what_is_asked(environ)
         self.phase = Phase.RESPONSE
         self.patience.response_begins()
         self._sink = sink = HTTP1Sink(
             self,
-            head_only=environ["REQUEST_METHOD"] == "HEAD",
+            head_only=method == "HEAD",
             of_1_0=head.of_1_0,
             persistent=head.persistent and not site.draining,
         )
+        if head.path == "*":
+            self._answer_for_the_server(sink)
+            return
         response = Response(sink, name)
         extensions = Extensions(
             site.reactor, response, environ, validation=site.validation
         )
+        if input_stream is None:
+            self._stream_input()
+        else:
+            environ["wsgi.input"] = input_stream
         pump = Pump(
             site.reactor,
             self._context.copy(),
@@ -305,6 +402,23 @@ class Channel(Protocol):
             debug=site.debug,
         )
         pump.start(site.application)
+
+    def _stream_input(self) -> None:
+        environ = self._environ
+        assert self.body is not None
+        arriving = StreamedInput(self, environ["x-wsgiorg.suspend"])
+        environ["wsgi.input"] = arriving
+        del environ["wsgi.input_terminated"]  # Nor False: some only look for the key.
+        self.body.stream_to(arriving)
+        self.patience.watch()
+        if self._buffer:
+            self._buffer = self._receive_body(self._buffer)
+
+    def _answer_for_the_server(self, sink: HTTP1Sink) -> None:
+        # RFC 9110, 9.3.7: "OPTIONS *" is about the server, not about a resource.
+        head = Head(200, b"OK", [(b"Content-Length", b"0")], 0)
+        sink.send_head(head, body=False, close=False)
+        sink.finish(close=False)
 
     def added_fields(self, head: Head) -> bytes:
         """See :class:`twisted_wsgiflush._http1sink.Connection`, as for the others."""
@@ -323,19 +437,24 @@ class Channel(Protocol):
 
     def response_ended(self, *, close: bool) -> None:
         """The response is complete."""
-        self._forget_request()
-        if close or self.site.draining or self.half_closed_at is not None:
-            self.close()
-        elif self.output.full:
-            self.phase = Phase.SENDING
-            self.patience.watch()
+        self._write_log()
+        unread = self.body is not None and not self.body.ended
+        if close or self.site.draining:
+            self._close(linger=unread or self._lost_track or bool(self._buffer))
+        elif not unread:
+            self._forget_request()
+            self._next_when_sent()
+        elif (self._head.content_length or 0) > DISCARDED or self.body.awaits_continue:
+            # It would take too long, or may never come.
+            self._close(linger=True)
         else:
-            self._next()
+            self._discard_body()
 
     def response_cut(self, *, reset: bool) -> None:
         """The response will not be complete."""
-        self._forget_request()
+        self._write_log()
         if reset:
+            self._forget_request()
             self.abort()
         else:
             self.close()
@@ -347,31 +466,122 @@ class Channel(Protocol):
         elif self.phase is Phase.SENDING:
             self._next()
 
+    def _discard_body(self) -> None:
+        body = self.body
+        assert body is not None
+        body.discard()
+        self.body = None
+        self._forget_request()
+        self.body = body
+        self._nobody_reads = False
+        self.phase = Phase.DISCARDING
+        self.patience.body_begins()
+        self._read_or_not()
+
+    def _next_when_sent(self) -> None:
+        if self.output.full:
+            self.phase = Phase.SENDING
+            self.patience.watch()
+        else:
+            self._next()
+
     def _next(self) -> None:
         """Be ready for the next request."""
         self.phase = Phase.IDLE
         self.patience.idle()
-        if self._buffer:
+        if self.half_closed_at is not None and not self._buffer:
+            self.close()
+        elif self._buffer:
             self._go_on()
 
     def _forget_request(self) -> None:
         self.pump = self._sink = None
         self._environ = {}
-        if self._body is not None:
-            self._body.close()
-            self._body = None
+        if self._content is not None:
+            self._content.close()
+            self._content = None
+        if self.body is not None:
+            self.body.close()
+            self.body = None
+
+    def _write_log(self) -> None:
+        log, sink = self.site.access_log, self._sink
+        if log is not None and sink is not None:
+            log.write(self._who, self.site.log_time, self._asked, sink.code, sink.sent)
+
+    # --- neighbours
+
+    def _begin_neighbour(self, head: bytes) -> None:
+        """Leave a request to Twisted's channel, or the connection, if it wants that."""
+        self.patience.end()
+        self.output.detach()
+        for_good = self._head.upgrade
+        self.phase = Phase.HANDED_OVER if for_good else Phase.NEIGHBOUR
+        if self._head.has_body and not for_good:
+            self.body = RequestBody(self._head, self.site.limits.body_size)
+            self.body.discard()
+        self._other = NeighbourChannel(
+            self,
+            self.site.stock_site(),
+            persistent=self._head.persistent and not self.site.draining,
+        )
+        self._other.makeConnection(self.transport)
+        self._other.dataReceived(head)
+        if for_good:
+            buffer, self._buffer = self._buffer, b""
+            if buffer and self._other is not None:
+                self._other.dataReceived(buffer)
+        elif self.body is not None and self._buffer:
+            self._buffer = self._receive_body(self._buffer)
+
+    def neighbour_done(self, *, persistent: bool) -> None:
+        """Twisted's channel gives the connection back."""
+        self._other = None
+        if self.phase is Phase.LOST:
+            return
+        self.output.attach_again()
+        unread = self.body is not None and not self.body.ended
+        if self.phase is Phase.HANDED_OVER or not persistent:
+            self._close(linger=unread)
+        elif unread:
+            self._discard_body()
+        else:
+            self._forget_request()
+            self._next_when_sent()
 
     # --- the end
 
     def refuse(self, refused: Refused) -> None:
         """Answer in place of the application, and serve nothing more."""
-        self._framing = None
+        # RFC 9110, 9.3.2.
+        head_only = (
+            self._environ.get("REQUEST_METHOD") == "HEAD"
+            if self._environ
+            else self._buffer.startswith(b"HEAD ")
+        )
         self._forget_request()
-        sink = HTTP1Sink(self, head_only=False, of_1_0=False, persistent=False)
+        sink = HTTP1Sink(self, head_only=head_only, of_1_0=False, persistent=False)
         head, body = refusal(refused)
-        sink.send_head(head, body=True, close=True)
-        sink.write(body)
+        sink.send_head(head, body=not head_only, close=True)
+        if head_only:
+            sink.push()
+        else:
+            sink.write(body)
         self._close(linger=True)
+
+    def drain(self) -> None:
+        """Let the response be the last."""
+        if self._sink is not None:
+            self._sink.persistent = False
+        elif self.phase is Phase.IDLE:
+            self.close()
+
+    def close_handed_over(self) -> None:
+        """Close a connection that has served its last request."""
+        if self.phase is Phase.HANDED_OVER:
+            # TLS does not close while it has a producer; the other protocol is one.
+            self._transport.unregisterProducer()
+            self._transport.loseConnection()
 
     def close(self) -> None:
         """Close the connection when the client has taken everything."""
@@ -379,30 +589,43 @@ class Channel(Protocol):
 
     def abort(self) -> None:
         """Close the connection now, whatever there is."""
-        transport: Any = self.transport
-        transport.abortConnection()
+        self._transport.abortConnection()
+
+    @property
+    def _transport(self) -> Any:
+        """The transport, with all that Twisted's have."""
+        return self.transport
 
     def _close(self, *, linger: bool) -> None:
+        """
+        Serve nothing more.
+
+        :param linger: whether the client may be sending: one that does could miss
+            the response by a reset (RFC 9112, 9.6), so it is read from for a while.
+        """
+        self._forget_request()
         self.phase = Phase.CLOSING
         self._buffer = b""
         self.patience.closing()
-        # There is nobody left to read from, or nothing.
-        half = linger and self.half_closed_at is None
-        self.output.close(half=half)
+        self.output.close(half=linger and self.half_closed_at is None)
+        self._read_or_not()
 
-    def _leave_over(self, data: bytes) -> None:
-        self._left_over += len(data)
-        if self._left_over > LEFT_OVER:
+    def _leave_over(self, size: int) -> None:
+        self._left_over += size
+        if self._left_over > DISCARDED:
             self.abort()
 
     def _read_or_not(self) -> None:
         """Read no more than is bounded ahead of what is served."""
         transport: Any = self.transport
-        if self.reading:
-            if len(self._buffer) > READ_AHEAD:
-                self.reading = False
-                transport.pauseProducing()
-                self.patience.watch()
-        elif len(self._buffer) <= READ_AHEAD and self.phase is not Phase.LOST:
-            self.reading = True
+        wants_to_read = (
+            not self._nobody_reads and len(self._buffer) <= READ_AHEAD
+        ) or self.phase is Phase.CLOSING
+        if self.reading == wants_to_read or self.phase is Phase.LOST:
+            return
+        self.reading = wants_to_read
+        if wants_to_read:
             transport.resumeProducing()
+        else:
+            transport.pauseProducing()
+            self.patience.watch()

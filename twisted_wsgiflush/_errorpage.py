@@ -6,9 +6,9 @@ from __future__ import annotations
 
 import html
 import re
+from http import HTTPStatus
 
 from twisted.python.failure import Failure
-from twisted.web.http import RESPONSES
 
 from ._head import Head
 from ._rules import Refused
@@ -62,7 +62,7 @@ def error_page(accept: str, failure: Failure | None) -> tuple[Head, bytes]:
 
 def refusal(refused: Refused) -> tuple[Head, bytes]:
     """What a client gets whose request is not handed to the application."""
-    reason: bytes = RESPONSES[refused.code]
+    reason = HTTPStatus(refused.code).phrase.encode()
     body = b"%d %b\n\n%b\n" % (refused.code, reason, refused.why.encode())
     headers = [
         (b"Content-Type", b"text/plain; charset=utf-8"),

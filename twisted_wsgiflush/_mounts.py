@@ -38,18 +38,30 @@ class Mounts(Resource):
             raise ValueError(f"there is something at {path!r} already")
         self._mounts[key] = resource
 
+    def find(self, path: tuple[bytes, ...]) -> tuple[IResource | None, int]:
+        """
+        Find the longest mount that a path begins with.
+
+        :param path: its segments.
+        :returns: its resource, if there is one, and how many segments lead to it.
+        """
+        for length in range(len(path), -1, -1):
+            resource = self._mounts.get(path[:length])
+            if resource is not None:
+                return resource, length
+        return None, 0
+
     def getChildWithDefault(self, path: bytes, request: Request) -> IResource:
         """Find the longest mount; the path below it is left to its resource."""
         to_origin_form(request)
         prepath, postpath = segments(request)
         path_segments = (*prepath, *postpath)
-        for length in range(len(path_segments), -1, -1):
-            resource = self._mounts.get(path_segments[:length])
-            if resource is not None:
-                prepath[:] = path_segments[:length]
-                postpath[:] = path_segments[length:]
-                return resource
-        return notFound()
+        resource, length = self.find(path_segments)
+        if resource is None:
+            return notFound()
+        prepath[:] = path_segments[:length]
+        postpath[:] = path_segments[length:]
+        return resource
 
 
 class Files(File):

@@ -49,10 +49,13 @@ class Output(Protocol):
     """Another number when the client has taken something."""
 
     def attach(self) -> None:
-        """Begin, or go on after somebody else has written to the transport."""
+        """Begin."""
 
     def detach(self) -> None:
         """Leave the transport to somebody else."""
+
+    def attach_again(self) -> None:
+        """Go on when that has written its last."""
 
     def write(self, data: bytes) -> None:
         """Send some bytes."""
@@ -121,12 +124,19 @@ class KernelOutput:
         self._lost = False
 
     def attach(self) -> None:
-        """Begin, or go on when the transport has nothing left to send."""
+        """See :class:`Output`, as for the others."""
         self._transport.registerProducer(self, False)
 
     def detach(self) -> None:
-        """See :class:`Output`, as for the others."""
+        """Leave the transport."""
         self._transport.unregisterProducer()
+
+    def attach_again(self) -> None:
+        """Go on when the transport has nothing left to send, which it tells then."""
+        self.attach()
+        self._unsent = deque()
+        self.idle, self.full = False, True
+        self._transport.startWriting()
 
     def write(self, data: bytes) -> None:
         """Hand some bytes to the kernel."""
@@ -277,6 +287,10 @@ class TransportOutput:
         """Give some bytes to the transport, which joins them."""
         self.idle = False
         self._transport.writeSequence(parts)
+
+    def attach_again(self) -> None:
+        """Go on; the transport keeps the order."""
+        self.attach()
 
     def tell(self) -> None:
         """Tell in the next turn, or when there is room."""

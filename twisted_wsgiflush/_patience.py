@@ -21,6 +21,8 @@ TICK = 0.5
 # Seconds that a client has to close a connection on which nothing more is served.
 LINGER = 2.0
 
+_BODY_TOO_SLOW = Refused(408, "The body did not come in time.")
+
 
 class Patience:
     """
@@ -30,6 +32,8 @@ class Patience:
     """
 
     __slots__ = (
+        "_body_since",
+        "_came",
         "_channel",
         "_limits",
         "_progress",
@@ -42,8 +46,8 @@ class Patience:
         self._channel = channel
         self._limits = limits
         self._since = now
-        self._stalled_since = now
-        self._progress = 0
+        self._stalled_since = self._body_since = now
+        self._progress = self._came = 0
         self.deadline = inf
         """When to look."""
         self._wait(limits.header_timeout)
@@ -58,23 +62,30 @@ class Patience:
 
     def body_begins(self) -> None:
         """A body has to be complete before its request is served."""
-        self._progress = 0
-        self._begin(self._limits.body_timeout)
+        self._came = 0
+        self._body_since = self._channel.site.reactor.seconds()
+        self.deadline = self._channel.site.now + TICK
 
     def response_begins(self) -> None:
         """The application is called."""
         limits = self._limits
         self.deadline = inf
         if limits.response_timeout is not None or limits.suspend_timeout is not None:
-            self._since = self._channel.site.now
-            self.deadline = self._since + TICK
+            self._since = self._channel.site.reactor.seconds()
+            self.watch()
+
+    def end(self) -> None:
+        """It is somebody else's to wait."""
+        self.deadline = inf
 
     def watch(self) -> None:
         """There is something to wait for, such as a client that takes nothing."""
         if self.deadline == inf:
-            self._stalled_since = self._channel.site.now
+            site = self._channel.site
+            self._stalled_since = self._body_since = site.reactor.seconds()
             self._progress = -1
-            self.deadline = self._stalled_since + TICK
+            self._came = 0
+            self.deadline = site.now + TICK
 
     def closing(self) -> None:
         """The client may read what it was sent, and has to close."""
@@ -89,8 +100,9 @@ class Patience:
             case "HEAD":
                 # RFC 9110, 15.5.9.
                 channel.refuse(Refused(408, "The header did not come in time."))
-            case "BODY":
-                self._look_at_body(now)
+            case "BODY" | "DISCARDING":
+                if self._body_has_stopped(now):
+                    channel.refuse_body(_BODY_TOO_SLOW)
             case "RESPONSE":
                 self._look_at_response(now)
             case "SENDING":
@@ -100,14 +112,6 @@ class Patience:
                     channel.abort()
                 else:
                     self._look_at_sending(now)
-
-    def _look_at_body(self, now: float) -> None:
-        came = self._channel.body_size
-        if came - self._progress < BODY_PROGRESS:
-            self._channel.refuse(Refused(408, "The body did not come in time."))
-        else:
-            self._progress = came
-            self._begin(self._limits.body_timeout)
 
     def _look_at_response(self, now: float) -> None:
         channel, limits = self._channel, self._limits
@@ -123,6 +127,18 @@ class Patience:
             channel.abort()
         else:
             self._look_at_sending(now)
+            if not channel.body_is_awaited:
+                self._body_since = now
+            elif self._body_has_stopped(now):
+                channel.refuse_body(_BODY_TOO_SLOW)
+
+    def _body_has_stopped(self, now: float) -> bool:
+        assert self._channel.body is not None  # It is awaited.
+        came = self._channel.body.size
+        if came - self._came >= BODY_PROGRESS:
+            self._came, self._body_since = came, now
+        self.deadline = now + TICK
+        return _is_over(now - self._body_since, self._limits.body_timeout)
 
     def _may_have_left(self, suspended: float, now: float) -> bool:
         channel = self._channel

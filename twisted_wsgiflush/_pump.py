@@ -26,7 +26,7 @@ from ._pauses import Pause, Pauses
 from ._response import Response
 from ._rules import Refused
 from ._types import Environ, WSGIApplication
-from .errors import ApplicationError, ResponseError, WrongType
+from .errors import ApplicationError, InputLost, ResponseError, WrongType
 
 _T = TypeVar("_T")
 
@@ -352,9 +352,12 @@ class Pump:
         if not self._application_failed and not failure.check(ApplicationError):
             whose = "error in the container, please report it"
         self._application_failed = False
-        _log.failure(
-            "{request}: {whose}", failure, request=self._request_name, whose=whose
-        )
+        if failure.check(InputLost):
+            _log.debug("{request}: {why}", request=self._request_name, why=failure.value)
+        else:
+            _log.failure(
+                "{request}: {whose}", failure, request=self._request_name, whose=whose
+            )
         shown = failure if self._debug else None
         try:
             self._response.fail(*error_page(self._accept, shown))

@@ -267,7 +267,7 @@ def _read_target(target: str, head: RequestHead, environ: Environ) -> None:
         raise Refused(400, "The request target has a fragment.")
     environ["REQUEST_URI"] = environ["RAW_URI"] = target
     path, _, environ["QUERY_STRING"] = target.partition("?")
-    if path[0] != "/":
+    if path[:1] != "/":
         path = _not_in_origin_form(target, environ)
     head.path = path
     environ["PATH_INFO"] = (
