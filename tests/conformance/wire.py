@@ -206,7 +206,7 @@ class Client:
             raise WireError(f"CR, LF or NUL within a line: {line!r}")
         return line
 
-    def _take(self, size: int) -> bytes:
+    def take(self, size: int) -> bytes:
         """Take ``size`` bytes, or fewer if the connection ends before."""
         parts = [self.buffer]
         have = len(self.buffer)
@@ -259,7 +259,7 @@ class Client:
             self._read_chunks(response)
         elif length is not None:
             response.framing = "length"
-            response.body = self._take(int(length))
+            response.body = self.take(int(length))
             response.complete = len(response.body) == int(length)
         else:
             response.framing = "close"
@@ -279,11 +279,11 @@ class Client:
                 size = int(line, 16)
                 if size == 0:
                     break
-                block = self._take(size)
+                block = self.take(size)
                 parts.append(block)
                 if len(block) < size:
                     return
-                end = self._take(2)
+                end = self.take(2)
                 if end != b"\r\n"[: len(end)]:
                     raise WireError(f"chunk of {size} is followed by {end!r}")
                 if len(end) < 2:

@@ -153,3 +153,14 @@ def refuse(environ: Environ, start_response: StartResponse) -> Any:
     note(environ, "called")
     start_response("403 Forbidden", [("Content-Length", "2")])
     return [b"no"]
+
+
+@asynchronous
+async def fuzzed(
+    environ: Environ, start_response: StartResponse
+) -> AsyncIterator[bytes]:
+    """Give back each block of the body, and what was asked for."""
+    start_response("200 OK", [])
+    yield environ["PATH_INFO"].encode("latin-1")
+    async for block in environ["wsgi.input"]:
+        yield block
