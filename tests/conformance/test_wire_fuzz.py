@@ -100,7 +100,10 @@ def heard(server: Server, segments: list[bytes]) -> list[tuple[int, bytes]]:
             while True:
                 response = client.response()
                 assert response.complete
-                if response.status >= 200:
+                if response.status >= 400:
+                    # Of several faults any may be named, as it comes to be seen.
+                    answers.append((400, b"refused"))
+                elif response.status >= 200:
                     answers.append((response.status, response.body))
         except Closed:
             return answers
