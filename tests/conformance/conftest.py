@@ -16,21 +16,12 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 # Until a door is strict, there is nothing that these could ask.
 collect_ignore = [
-    *(
-        []
-        if wire.STRICT
-        else [
-            "test_wire_deadlines.py",
-            "test_wire_desync.py",
-            "test_wire_fuzz.py",
-            "test_wire_limits.py",
-            "test_wire_promptness.py",
-            "test_wire_segments.py",
-            "test_wire_sendfile.py",
-            "test_wire_streaming.py",
-            "test_wire_strictness.py",
-        ]
+    f"test_wire_{name}.py"
+    for name in (
+        *("deadlines", "desync", "fuzz", "limits", "promptness", "segments"),
+        *("sendfile", "streaming", "strictness"),
     )
+    if not wire.STRICT
 ]
 
 

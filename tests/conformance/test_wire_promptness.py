@@ -62,7 +62,12 @@ def test_flushed_head_arrives_before_the_computation(
 BLOCKS = [
     # target, app, when blocks are heard
     case("a generator", f"/?gap={GAP}", "slow", [GAP, 2 * GAP, 3 * GAP]),
-    case("a generator with a length", f"/?gap={GAP}&length", "slow", [GAP, 2 * GAP, 3 * GAP]),
+    case(
+        "a generator with a length",
+        f"/?gap={GAP}&length",
+        "slow",
+        [GAP, 2 * GAP, 3 * GAP],
+    ),
     case("the first block at once", f"/?gap={GAP}&eager", "slow", [0, GAP, 2 * GAP]),
     case("write()", f"/?gap={GAP}", "slow write", [GAP, 2 * GAP, 3 * GAP]),
     case("a slow end", f"/?gap={GAP}", "slow end", [0]),

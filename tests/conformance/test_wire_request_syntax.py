@@ -299,7 +299,9 @@ def test_two_hosts_are_refused_in_http_1_0(server: Server) -> None:
 def test_connect_is_refused(server: Server, target: str, version: str) -> None:
     """RFC 9110, 9.3.6: an origin server is no proxy: 501, and closed."""
     raw = f"CONNECT {target} {version}\r\nHost: h:443\r\nX-Token: /@\r\n\r\n"
-    server.assert_refused(raw, {501}, behind=b"\x16\x03\x01")
+    # A channel may find that the target is not of CONNECT before it looks further.
+    found = {400, 501} if server.door.strict and "/" in target else {501}
+    server.assert_refused(raw, found, behind=b"\x16\x03\x01")
 
 
 # --- refused: framing

@@ -155,8 +155,10 @@ def test_pipelined_bodies_stay_apart(streaming: Server) -> None:
     with streaming.connect() as client:
         bodies = [b"%d." % n * n for n in range(40)]
         for n, body in enumerate(bodies):
-            framed = {"chunks": [body] if body else []} if n % 2 else {"body": body}
-            client.send(request(method="POST", app="read", **framed))  # type: ignore[arg-type]
+            if n % 2:
+                client.send(request(method="POST", app="read", chunks=[body]))
+            else:
+                client.send(request(method="POST", app="read", body=body))
         for body in bodies:
             assert client.final().json()["body"].encode() == body
         client.assert_open()
