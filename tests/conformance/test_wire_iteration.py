@@ -520,7 +520,7 @@ def test_slow_reader_gets_everything(server: Server) -> None:
         parts = []
         while line := client._line():
             size = int(line, 16)
-            parts.append(client._take(size + 2)[:size])
+            parts.append(client.take(size + 2)[:size])
             if size == 0:
                 break
             if len(parts) % 50 == 0:

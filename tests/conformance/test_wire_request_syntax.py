@@ -10,20 +10,13 @@ from __future__ import annotations
 import re
 
 import pytest
-from wire import DOORS, Closed, Server, WireError, case, new_token, request
+from wire import DOORS, Closed, Server, case, new_token, request, with_token
 
 GET = "GET /@ HTTP/1.1\r\nHost: h\r\n"
 POST = "POST /@ HTTP/1.1\r\nHost: h\r\n"
 CHUNKED = POST + "Transfer-Encoding: chunked\r\n\r\n"
-"""The tables write ``/@`` for a path by which the suite finds the call."""
 
 SMUGGLED = b"GET /@ HTTP/1.1\r\nHost: smuggled\r\nX-Token: @\r\n\r\n"
-
-
-def with_token(raw: bytes | str, token: str) -> bytes:
-    """Return what the table says, as bytes, with the token in its places."""
-    raw = raw.encode("latin-1") if isinstance(raw, str) else raw
-    return raw.replace(b"/@", b"/" + token.encode())
 
 
 # --- served
@@ -105,7 +98,9 @@ FOLDED = [
 def test_folded_field_is_refused_or_unfolded(server: Server, lines: str) -> None:
     """RFC 9112, 5.2: obs-fold is refused, or each one replaced with spaces."""
     response = server.ask(f"GET / HTTP/1.1\r\nHost: h\r\n{lines}\r\n\r\n".encode())
-    if response.status != 400:
+    if server.door.strict:
+        assert response.status == 400
+    elif response.status != 400:
         value = response.json()["environ"]["HTTP_A"]
         assert re.fullmatch("b +c", value), value
 
@@ -163,7 +158,7 @@ BAD_LINES = [
 @pytest.mark.parametrize("line", BAD_LINES)
 def test_bad_request_line_is_refused(server: Server, line: str) -> None:
     """RFC 9112, 3: an invalid request line is answered with an error, then closed."""
-    refused(server, f"{line}\r\nHost: h\r\n\r\n", {400, 501, 505})
+    server.assert_refused(f"{line}\r\nHost: h\r\n\r\n", {400, 501, 505})
 
 
 # --- refused: fields
@@ -191,8 +186,8 @@ BAD_FIELDS = [
 @pytest.mark.parametrize("line", BAD_FIELDS)
 def test_bad_field_is_refused(server: Server, line: str) -> None:
     """RFC 9112, 5: an invalid field line is refused, wherever it stands."""
-    refused(server, f"GET /@ HTTP/1.1\r\nHost: h\r\n{line}\r\n\r\n")
-    refused(server, f"GET /@ HTTP/1.1\r\n{line}\r\nHost: h\r\n\r\n")
+    server.assert_refused(f"GET /@ HTTP/1.1\r\nHost: h\r\n{line}\r\n\r\n")
+    server.assert_refused(f"GET /@ HTTP/1.1\r\n{line}\r\nHost: h\r\n\r\n")
 
 
 BROKEN_VALUES = [
@@ -212,7 +207,8 @@ def test_line_break_in_a_value_is_refused_or_a_space(
     with server.connect() as client:
         client.send(f"GET /@ HTTP/1.1\r\nHost: h\r\nFoo: {value}\r\n\r\n".encode())
         response = client.response()
-        if response.status == 400:
+        if response.status == 400 or server.door.strict:
+            assert response.status == 400
             client.assert_closed()
         else:
             environ = response.json()["environ"]
@@ -224,13 +220,13 @@ def test_line_break_in_a_value_is_refused_or_a_space(
 
 def test_space_before_the_first_field_is_refused(server: Server) -> None:
     """RFC 9112, 2.2: space between the start-line and the first field is an attack."""
-    refused(server, "GET /@ HTTP/1.1\r\n Host: h\r\nHost: h\r\n\r\n")
+    server.assert_refused("GET /@ HTTP/1.1\r\n Host: h\r\nHost: h\r\n\r\n")
 
 
 def test_bare_line_feeds_are_never_lines(server: Server) -> None:
     """RFC 9112, 2.2: LF alone may be refused; it must not hide a second request."""
     raw = "GET /@ HTTP/1.1\nHost: h\n\nGET /@ HTTP/1.1\r\nHost: h\r\n\r\n"
-    refused(server, raw)
+    server.assert_refused(raw)
 
 
 # --- refused: Host
@@ -278,7 +274,8 @@ def test_bad_host_is_refused(server: Server, lines: str, target: str) -> None:
     with server.connect() as client:
         client.send(with_token(f"GET {target} HTTP/1.1\r\n{lines}\r\n", token))
         assert client.response().status == 400
-        client.assert_open_or_closed()
+        kept = client.assert_open_or_closed()
+        assert not (kept and server.door.strict)
     server.assert_never_called(token)
 
 
@@ -302,7 +299,9 @@ def test_two_hosts_are_refused_in_http_1_0(server: Server) -> None:
 def test_connect_is_refused(server: Server, target: str, version: str) -> None:
     """RFC 9110, 9.3.6: an origin server is no proxy: 501, and closed."""
     raw = f"CONNECT {target} {version}\r\nHost: h:443\r\nX-Token: /@\r\n\r\n"
-    refused(server, raw, {501}, behind=b"\x16\x03\x01")
+    # A channel may find that the target is not of CONNECT before it looks further.
+    found = {400, 501} if server.door.strict and "/" in target else {501}
+    server.assert_refused(raw, found, behind=b"\x16\x03\x01")
 
 
 # --- refused: framing
@@ -424,7 +423,7 @@ BAD_FRAMINGS = [
 @pytest.mark.parametrize("raw", BAD_FRAMINGS)
 def test_doubtful_length_is_refused(server: Server, raw: str) -> None:
     """RFC 9112, 6: a body of doubtful length is refused, and nothing read behind."""
-    refused(server, raw, {400, 501}, behind=SMUGGLED)
+    server.assert_refused(raw, {400, 501}, behind=SMUGGLED)
 
 
 BAD_CHUNKS = [
@@ -458,7 +457,7 @@ BAD_CHUNKS = [
 @pytest.mark.parametrize("raw", BAD_CHUNKS)
 def test_bad_chunk_is_refused(server: Server, raw: str) -> None:
     """RFC 9112, 7.1: a broken chunk ends the connection; no call, nothing behind."""
-    refused(server, raw, behind=SMUGGLED)
+    server.assert_refused(raw, behind=SMUGGLED)
 
 
 def test_huge_chunk_size_is_no_overflow(server: Server) -> None:
@@ -496,7 +495,7 @@ def test_too_many_fields_are_refused(server: Server) -> None:
     """RFC 9110, 5.4: more fields than the server wants are an error of the client."""
     lines = "".join(f"X-{n}: {n}\r\n" for n in range(2000))
     raw = f"GET /@ HTTP/1.1\r\nHost: h\r\n{lines}\r\n"
-    refused(server, raw, {400, 431})
+    server.assert_refused(raw, {431} if server.door.strict else {400, 431})
 
 
 # --- what the server in front of the resource decides
@@ -587,6 +586,71 @@ CHANNEL_ONLY = {
             (400, "closed"),
         ),
     ],
+    "fast": [
+        # what the issue of the fast door fixes, where the RFC leaves a choice
+        case(
+            "OPTIONS * wants a Host (3.2)",
+            "OPTIONS * HTTP/1.1\r\n\r\n",
+            (400, "closed"),
+        ),
+        case(
+            "fields of more than 32 KiB are answered with 431 (RFC 6585, 5)",
+            "GET / HTTP/1.1\r\nHost: h\r\n"
+            + 40 * ("A: " + "a" * 1000 + "\r\n")
+            + "\r\n",
+            (431, "closed"),
+        ),
+        case(
+            "a field of more than 32 KiB is answered with 431",
+            "GET / HTTP/1.1\r\nHost: h\r\nA: " + "a" * 40000 + "\r\n\r\n",
+            (431, "closed"),
+        ),
+        case(
+            "more than 100 fields are answered with 431",
+            "GET / HTTP/1.1\r\nHost: h\r\n" + 100 * "A: b\r\n" + "\r\n",
+            (431, "closed"),
+        ),
+        case(
+            "a target of more than 8 KiB is answered with 414 (3)",
+            "GET /" + "a" * 20000 + " HTTP/1.1\r\nHost: h\r\n\r\n",
+            (414, "closed"),
+        ),
+        case(
+            "a length of 5000 digits is answered with 400 (6.3)",
+            "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: " + "9" * 5000 + "\r\n\r\n",
+            (400, "closed"),
+        ),
+        case(
+            "a NUL in the request line is answered with 400",
+            "GET /\0 HTTP/1.1\r\nHost: h\r\n\r\n",
+            (400, "closed"),
+        ),
+        case(
+            "a trailer without a colon is refused (7.1.2)",
+            CHUNKED + "0\r\nno field at all\r\n\r\n",
+            (400, "closed"),
+        ),
+        case(
+            "HTTP/1.0 is kept alive when it asks (9.3)",
+            "GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n",
+            (200, "open"),
+        ),
+        case(
+            "the same length twice is refused (6.3 would allow to take it)",
+            "POST / HTTP/1.1\r\nHost: h\r\n" + 2 * "Content-Length: 2\r\n" + "\r\nhi",
+            (400, "closed"),
+        ),
+        case(
+            "the same length as a list is refused (6.3 would allow to take it)",
+            "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 2, 2\r\n\r\nhi",
+            (400, "closed"),
+        ),
+        case(
+            "space after a chunk size is refused (7.1 has none there)",
+            CHUNKED + "2 \r\nhi\r\n0\r\n\r\n",
+            (400, "closed"),
+        ),
+    ],
 }
 
 
@@ -615,28 +679,3 @@ def heard(server: Server, raw: bytes) -> tuple[int | None, str]:
         except Closed:
             status = None
         return status, "open" if client.assert_open_or_closed() else "closed"
-
-
-# --- how a refusal is checked
-
-
-def refused(
-    server: Server,
-    raw: str,
-    statuses: frozenset[int] | set[int] = frozenset({400}),
-    behind: bytes = b"",
-) -> None:
-    """Check that the request is refused, and what is behind it never read."""
-    token = new_token()
-    raw = raw.replace("Host: h\r\n", "Host: h\r\nX-Token: /@\r\n", 1)
-    with server.connect() as client:
-        client.send(with_token(raw, token) + with_token(behind, token))
-        # Ends what waits for more; by then it must not have been taken as a request.
-        client.send(b"\r\n\r\n")
-        response = client.response()
-        assert response.status in statuses, (response.status, response.body[:200])
-        try:
-            client.assert_closed()
-        except WireError as error:
-            raise AssertionError(f"after {response.status}: {error}") from None
-    server.assert_never_called(token)

@@ -17,7 +17,7 @@ import ssl
 import subprocess
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -109,6 +109,15 @@ def chunked(blocks: Iterable[bytes]) -> bytes:
     return b"".join(b"%x\r\n%s\r\n" % (len(b), b) for b in blocks) + b"0\r\n\r\n"
 
 
+def with_token(raw: bytes | str, token: str) -> bytes:
+    """
+    Return what a table says, as bytes, with the token in its places.
+
+    The tables write ``/@`` for a path by which the suite finds the call.
+    """
+    return latin(raw).replace(b"/@", b"/" + token.encode())
+
+
 # --- what is heard
 
 
@@ -197,7 +206,7 @@ class Client:
             raise WireError(f"CR, LF or NUL within a line: {line!r}")
         return line
 
-    def _take(self, size: int) -> bytes:
+    def take(self, size: int) -> bytes:
         """Take ``size`` bytes, or fewer if the connection ends before."""
         parts = [self.buffer]
         have = len(self.buffer)
@@ -250,7 +259,7 @@ class Client:
             self._read_chunks(response)
         elif length is not None:
             response.framing = "length"
-            response.body = self._take(int(length))
+            response.body = self.take(int(length))
             response.complete = len(response.body) == int(length)
         else:
             response.framing = "close"
@@ -270,11 +279,11 @@ class Client:
                 size = int(line, 16)
                 if size == 0:
                     break
-                block = self._take(size)
+                block = self.take(size)
                 parts.append(block)
                 if len(block) < size:
                     return
-                end = self._take(2)
+                end = self.take(2)
                 if end != b"\r\n"[: len(end)]:
                     raise WireError(f"chunk of {size} is followed by {end!r}")
                 if len(end) < 2:
@@ -335,14 +344,32 @@ class Client:
 
 @dataclass(frozen=True)
 class Door:
-    """One of the package's servers, by what its command line needs."""
+    """
+    One of the package's servers, by what its command line needs.
+
+    ``strict`` is a door with an HTTP/1.1 channel of our own: it has limits and
+    deadlines, exact flushing and streamed input, and no excuse to overlook a rule.
+    """
 
     name: str
     arguments: tuple[str, ...] = ()
+    strict: bool = False
+
+    def __str__(self) -> str:
+        return self.name
 
 
+TWISTED = Door("twisted", ("--site", "twisted"))
+FAST = Door("fast", ("--site", "fast"), strict=True)
+
+# This line is to be DOORS = [TWISTED, FAST] when the command line has --site.
 DOORS = [Door("twisted")]
 """Every server here goes through the whole suite."""
+
+STRICT = [door for door in DOORS if door.strict]
+"""These go through what only a strict door can pass."""
+
+TCP = "tcp:0:interface=127.0.0.1"
 
 
 RUNNING: list[Server] = []
@@ -391,13 +418,20 @@ class Log:
 class Server:
     """The command line in a process of its own, with one listener."""
 
-    def __init__(self, door: Door, endpoint: str, *arguments: str) -> None:
+    def __init__(
+        self,
+        door: Door,
+        endpoint: str,
+        *arguments: str,
+        application: str = APPLICATION,
+    ) -> None:
+        self.door = door
         self.log = Log()
         self.secure = endpoint.startswith("ssl:")
         command = [*module(), *door.arguments]
         command += ["--listen", endpoint, "--app-dir", str(HERE), *arguments]
         self.process = subprocess.Popen(
-            [*command, APPLICATION],
+            [*command, application],
             cwd=ROOT,
             env={**os.environ, "PYTHONUNBUFFERED": "1"},
             stdin=subprocess.DEVNULL,
@@ -477,6 +511,29 @@ class Server:
         calls = self.ask(request(f"/?{token}", app="calls")).json()
         assert calls == [], f"the application was called for {calls!r}"
 
+    def assert_refused(
+        self,
+        raw: bytes | str,
+        statuses: Collection[int] = (400,),
+        behind: bytes | str = b"",
+    ) -> Response:
+        """Check that the request is refused, and what is behind it never read."""
+        token = new_token()
+        raw = latin(raw).replace(b"Host: h\r\n", b"Host: h\r\nX-Token: /@\r\n", 1)
+        with self.connect() as client:
+            client.send(with_token(raw, token) + with_token(behind, token))
+            # Ends what waits for more; by then it must not have been taken as a
+            # request.
+            client.send(b"\r\n\r\n")
+            response = client.response()
+            assert response.status in statuses, (response.status, response.body[:200])
+            try:
+                client.assert_closed()
+            except WireError as error:
+                raise AssertionError(f"after {response.status}: {error}") from None
+        self.assert_never_called(token)
+        return response
+
     def resident(self) -> int:
         """Return the bytes of memory that the process holds."""
         status = Path(f"/proc/{self.process.pid}/status").read_text()
@@ -501,9 +558,11 @@ class Server:
 
 
 @contextlib.contextmanager
-def serving(door: Door, endpoint: str, *arguments: str) -> Iterator[Server]:
+def serving(
+    door: Door, endpoint: str, *arguments: str, application: str = APPLICATION
+) -> Iterator[Server]:
     """Run the command line for as long as the block lasts."""
-    server = Server(door, endpoint, *arguments)
+    server = Server(door, endpoint, *arguments, application=application)
     try:
         server.wait_until_ready()
         RUNNING.append(server)

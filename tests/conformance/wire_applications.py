@@ -259,6 +259,18 @@ def write_errors(environ: Environ, start_response: StartResponse) -> Any:
     return [b"done"]
 
 
+def mirror(environ: Environ, start_response: StartResponse) -> Any:
+    """Answer with all that a client says, and nothing that depends on when."""
+    said = sorted((k, v) for k, v in environ.items() if k.startswith("HTTP_"))
+    keys = ("REQUEST_METHOD", "PATH_INFO", "QUERY_STRING", "CONTENT_LENGTH", "RAW_URI")
+    said += [(key, environ.get(key, "")) for key in keys]
+    body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+    return answer_json(start_response, [said, body.decode("latin-1")])
+
+
+APPLICATIONS["mirror"] = mirror
+
+
 # --- responses as the test wants them
 
 
@@ -559,6 +571,35 @@ def send_file(environ: Environ, start_response: StartResponse) -> Any:
     return wrapper
 
 
+class NotedFile(io.FileIO):
+    """A file of the disk that notes each ``close``."""
+
+    environ: Environ
+
+    def close(self) -> None:
+        """Note it."""
+        if not self.closed:
+            note(self.environ, "close")
+        super().close()
+
+
+@named("big file")
+def send_big_file(environ: Environ, start_response: StartResponse) -> Any:
+    """Send what the spec names: a file at a path, from an offset, or a pipe."""
+    spec = spec_of(environ)
+    if spec.get("pipe"):
+        reading, writing = os.pipe()
+        os.write(writing, spec["pipe"])
+        os.close(writing)
+        file = NotedFile(reading)
+    else:
+        file = NotedFile(spec["path"])
+        file.seek(spec.get("seek", 0))
+    file.environ = environ
+    start_response("200 OK", spec.get("headers", []))
+    return environ["wsgi.file_wrapper"](file, *spec.get("size", ()))
+
+
 @named("sparse")
 def send_sparse(environ: Environ, start_response: StartResponse) -> Any:
     """Send a file of 1 GiB that takes no room."""
@@ -623,6 +664,35 @@ def huge(environ: Environ, start_response: StartResponse) -> Any:
     headers = [("Content-Length", str(GIB))] if spec.get("length", True) else []
     start_response("200 OK", headers)
     return Tracked(environ, itertools.repeat(block, GIB // size))
+
+
+@named("flushed")
+def flushed(environ: Environ, start_response: StartResponse) -> Any:
+    """Flush the head, then spend time, blocking, before the block."""
+    start_response("200 OK", [])
+    environ["x-wsgiorg.flush"]()
+    time.sleep(float(query_of(environ)["gap"]))
+    return [b"block 0."]
+
+
+@named("suspended")
+def suspended(environ: Environ, start_response: StartResponse) -> Any:
+    """Wait without blocking, before the head or after a block; tell of the end."""
+    spec = spec_of(environ)
+    note(environ, "called")
+    try:
+        if not spec.get("late"):
+            start_response("200 OK", spec.get("headers", []))
+        yield from spec.get("before", [])
+        for milliseconds in spec["waits"]:
+            environ["x-wsgiorg.suspend"](milliseconds)
+            yield b""
+        if spec.get("late"):
+            start_response("200 OK", spec.get("headers", []))
+        yield from spec.get("blocks", [b"waited"])
+        note(environ, "finished")
+    finally:
+        note(environ, "close")
 
 
 @named("large")
