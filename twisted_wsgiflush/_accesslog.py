@@ -40,7 +40,7 @@ class AccessLog:
             if self._path == "-":
                 self._file = os.fdopen(os.dup(1), "w")
             else:
-                self._file = open(self._path, "a")
+                self._file = open(self._path, "a")  # noqa: SIM115  # see close
 
     def write(self, who: str, when: str, asked: str, code: int, sent: int) -> None:
         """

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 from twisted.internet.interfaces import (
     IDelayedCall,
     IHalfCloseableProtocol,
-    ISSLTransport,
 )
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
@@ -438,13 +437,14 @@ class Channel(Protocol):
     def response_ended(self, *, close: bool) -> None:
         """The response is complete."""
         self._write_log()
-        unread = self.body is not None and not self.body.ended
+        body = self.body
+        unread = body is not None and not body.ended
         if close or self.site.draining:
             self._close(linger=unread or self._lost_track or bool(self._buffer))
-        elif not unread:
+        elif body is None or body.ended:
             self._forget_request()
             self._next_when_sent()
-        elif (self._head.content_length or 0) > DISCARDED or self.body.awaits_continue:
+        elif (self._head.content_length or 0) > DISCARDED or body.awaits_continue:
             # It would take too long, or may never come.
             self._close(linger=True)
         else:

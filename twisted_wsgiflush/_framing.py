@@ -8,7 +8,7 @@ the chunked coding, and checks chunk sizes, extensions and trailers to the lette
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, cast
 
 import httptools
 
@@ -115,8 +115,8 @@ class Chunked:
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserCallbackError as error:
-            assert error.__context__ is not None  # What the receiver has raised.
-            raise error.__context__ from None
+            # What the receiver has raised.
+            raise cast(Exception, error.__context__) from None
         except httptools.HttpParserError as error:
             raise Refused(400, f"{error}.") from None
         if self._overhead < 0:

@@ -41,5 +41,6 @@ class NeighbourChannel(HTTPChannel):
     def requestDone(self, request: Any) -> None:
         """The response is complete."""
         self.requests.remove(request)
-        self._networkProducer.unregisterProducer()
+        transport: Any = self.transport
+        transport.unregisterProducer()
         self._owner.neighbour_done(persistent=bool(self.persistent))

@@ -11,13 +11,14 @@ import os
 import sys
 from collections.abc import Sequence
 from getopt import GetoptError, gnu_getopt
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from twisted.python.usage import Options as UsageOptions
 from twisted.python.usage import UsageError
 
 from . import __version__
 from ._forwarded import TrustedProxies
+from .limits import Limits
 
 DEFAULT_ENDPOINT = "tcp:8080:interface=127.0.0.1"
 
@@ -38,6 +39,35 @@ Examples:
 """
 
 
+# Each of the limits: a number of what it is, and what comes of more.
+_LIMITS: dict[str, tuple[type[float], str]] = {
+    "request_line_size": (int, "Bytes of a request line; more get 414"),
+    "header_size": (int, "Bytes of a request's header; more get 431"),
+    "header_count": (int, "Fields of a request's header; more get 431"),
+    "body_size": (int, "Bytes of a request's body; more get 413"),
+    "header_timeout": (float, "Seconds for a header to come, else 408"),
+    "body_timeout": (float, "Seconds for 1 KiB of a body to come, else 408"),
+    "keep_alive_timeout": (float, "Seconds for another request to come"),
+    "send_timeout": (float, "Seconds for a client to take something"),
+    "response_timeout": (float, "Seconds for a response, else 503"),
+    "suspend_timeout": (float, "Seconds to be suspended at a time, else 503"),
+    "half_close_timeout": (
+        float,
+        "Seconds to stay suspended when the client has closed its half",
+    ),
+    "max_connections": (int, "Connections at a time; one more gets 503"),
+}
+
+
+def _option(limit: str) -> str:
+    return limit.replace("_", "-")
+
+
+def _shown(limit: str) -> str:
+    default = getattr(Limits(), limit)
+    return "none" if default is None else str(default)
+
+
 class Options(UsageOptions):
     """The command line; a mistake in it ends the process with status 2."""
 
@@ -48,6 +78,7 @@ class Options(UsageOptions):
         ["factory", None, "APPLICATION is called, without arguments, to get it."],
         ["no-validation", None, "Do not answer 304 when a flushed head is fresh."],
         ["wsgi2", None, "APPLICATION is a WSGI 2.0 application."],
+        ["stream-input", None, "Call APPLICATION while the request's body arrives."],
         ["debug", None, "Show tracebacks to clients. Never in production."],
     ]
 
@@ -68,6 +99,11 @@ class Options(UsageOptions):
             30.0,
             "Seconds that requests in flight may take after SIGTERM or SIGINT.",
         ],
+        ["site", None, "fast", "Who speaks HTTP/1.1: fast is ours, twisted Twisted's."],
+        *(
+            [_option(name), None, None, f"{text} [default: {_shown(name)}]"]
+            for name, (_, text) in _LIMITS.items()
+        ),
     ]
 
     def __init__(self) -> None:
@@ -129,11 +165,39 @@ class Options(UsageOptions):
                 f"not {self['graceful-timeout']!r}"
             )
         self["graceful-timeout"] = timeout
+        if self["site"] not in ("fast", "twisted"):
+            raise UsageError(f"--site must be fast or twisted, not {self['site']!r}")
+        self["limits"] = self._limits()
         if self["forwarded-allow-ips"] is not None:
             try:
                 TrustedProxies(self["forwarded-allow-ips"])
             except ValueError as error:
                 raise UsageError(f"--forwarded-allow-ips: {error}") from error
+
+    def _limits(self) -> Limits:
+        given = [name for name in _LIMITS if self[_option(name)] is not None]
+        only_fast = [*map(_option, given), *["stream-input"] * self["stream-input"]]
+        if only_fast and self["site"] != "fast":
+            raise UsageError(f"--{only_fast[0]} wants --site fast")
+        limits = Limits(body_size=None) if self["stream-input"] else Limits()
+        values: dict[str, Any] = {name: self._limit(name) for name in given}
+        return limits._replace(**values)
+
+    def _limit(self, name: str) -> float | None:
+        kind, _ = _LIMITS[name]
+        text = self[_option(name)]
+        if text == "none":
+            return None
+        try:
+            value = kind(text)
+        except ValueError:
+            value = math.nan
+        if not 0 <= value < math.inf:
+            what = "whole number" if kind is int else "number of seconds"
+            raise UsageError(
+                f"--{_option(name)} must be a {what}, or none, not {text!r}"
+            )
+        return value or None
 
     def parseOptions(self, options: Sequence[str] | None = None) -> None:
         """Parse the command line, or explain in one line what is wrong with it."""

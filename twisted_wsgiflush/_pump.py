@@ -353,7 +353,9 @@ class Pump:
             whose = "error in the container, please report it"
         self._application_failed = False
         if failure.check(InputLost):
-            _log.debug("{request}: {why}", request=self._request_name, why=failure.value)
+            _log.debug(
+                "{request}: {why}", request=self._request_name, why=failure.value
+            )
         else:
             _log.failure(
                 "{request}: {whose}", failure, request=self._request_name, whose=whose

@@ -13,7 +13,7 @@ import re
 import sys
 from collections.abc import Callable
 from functools import lru_cache
-from typing import TypeAlias
+from typing import TypeAlias, cast
 from urllib.parse import unquote_to_bytes
 
 import httptools
@@ -159,8 +159,8 @@ class HeadReader:
             pass  # Whoever serves the request may heed that, or not.
         except httptools.HttpParserCallbackError as error:
             self._parser = httptools.HttpRequestParser(self)
-            assert error.__context__ is not None  # What on_header has raised.
-            raise error.__context__ from None
+            # What on_header has raised.
+            raise cast(Exception, error.__context__) from None
         except httptools.HttpParserError as error:
             self._parser = httptools.HttpRequestParser(self)
             raise Refused(400, f"{error}.") from None

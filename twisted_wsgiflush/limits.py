@@ -22,7 +22,7 @@ class Limits(NamedTuple):
     """Bytes of a request line, with its line break; more is answered with 414."""
 
     header_size: int | None = 32768
-    """Bytes of a request's fields, with their line breaks; more is answered with 431."""
+    """Bytes of a request's fields, with line breaks; more is answered with 431."""
 
     header_count: int | None = 100
     """Fields of a request; more are answered with 431."""

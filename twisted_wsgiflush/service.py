@@ -26,7 +26,9 @@ from ._graceful import Connections, GracefulSite
 from ._loading import load_application
 from ._mounts import Files, Mounts
 from ._options import DEFAULT_ENDPOINT, Options, complain, end_with
+from ._types import WSGIApplication
 from .resource import WSGIResource
+from .site import WSGISite
 from .wsgi2 import from_wsgi2
 
 __all__ = ["Options", "WSGIService", "makeService"]
@@ -59,33 +61,55 @@ def makeService(options: Options) -> WSGIService:
         )
         if options["wsgi2"]:
             application = from_wsgi2(application)
-        mounts = Mounts()
         try:
-            for path, directory in options["static"]:
-                files = Files(directory, defaultType="application/octet-stream")
-                mounts.mount(path, files)
-            mounts.mount(
-                options["mount"],
-                WSGIResource(
-                    reactor,
-                    application,
-                    debug=options["debug"],
-                    validation=not options["no-validation"],
-                    forwarded_allow_ips=options["forwarded-allow-ips"],
-                ),
-            )
+            server = _server(reactor, application, options)
         except ValueError as error:
             raise UsageError(f"--mount, --static: {error}") from error
     except UsageError as error:
         end_with(error)
     return WSGIService(
         reactor,
-        GracefulSite(reactor, mounts, options["access-log"]),
+        server,
         endpoints,
         name=options["application"],
         path=quote(options["mount"].rstrip("/") + "/"),
         graceful_timeout=options["graceful-timeout"],
     )
+
+
+def _server(
+    reactor: Any, application: WSGIApplication, options: Options
+) -> WSGISite | Connections:
+    """What to listen with."""
+    resource_options = {
+        "debug": options["debug"],
+        "validation": not options["no-validation"],
+        "forwarded_allow_ips": options["forwarded-allow-ips"],
+    }
+    neighbours = {
+        path: Files(directory, defaultType="application/octet-stream")
+        for path, directory in options["static"]
+    }
+    if options["site"] == "fast":
+        site = WSGISite(
+            reactor,
+            application,
+            mount=options["mount"],
+            stream_input=bool(options["stream-input"]),
+            access_log=options["access-log"],
+            limits=options["limits"],
+            **resource_options,
+        )
+        for path, files in neighbours.items():
+            site.putChild(path.lstrip("/").encode(), files)
+        return site
+    mounts = Mounts()
+    for path, files in neighbours.items():
+        mounts.mount(path, files)
+    mounts.mount(
+        options["mount"], WSGIResource(reactor, application, **resource_options)
+    )
+    return Connections(reactor, GracefulSite(reactor, mounts, options["access-log"]))
 
 
 def _endpoint(reactor: Any, description: str) -> tuple[str, IStreamServerEndpoint]:
@@ -112,6 +136,7 @@ class WSGIService(Service):
     """
     Serves a site on some endpoints, and empties it when it is to stop.
 
+    :param server: makes the connections, and knows when the last is gone.
     :param endpoints: each with its description, as the command line had it.
     :param name: of the application, for the line that tells where it is served.
     :param path: where the application is in the site, with a slash at the end.
@@ -123,7 +148,7 @@ class WSGIService(Service):
     def __init__(
         self,
         reactor: Any,
-        site: GracefulSite,
+        server: WSGISite | Connections,
         endpoints: Sequence[tuple[str, IStreamServerEndpoint]],
         *,
         name: str,
@@ -132,7 +157,7 @@ class WSGIService(Service):
     ) -> None:
         self.exit_status = 0
         self._reactor = reactor
-        self._connections = Connections(reactor, site)
+        self._connections = server
         self._endpoints = endpoints
         self._name = name
         self._path = path

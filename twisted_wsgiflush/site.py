@@ -25,7 +25,7 @@ from twisted.web.resource import IResource
 from zope.interface import implementer
 
 from ._accesslog import AccessLog
-from ._channel import Channel, Phase
+from ._channel import Channel
 from ._environ import connection_environ, remote_environ
 from ._forwarded import TrustedProxies
 from ._graceful import GracefulSite
@@ -38,7 +38,6 @@ from .resource import WSGIResource
 
 __all__ = ["WSGISite"]
 
-_DEFAULT_LIMITS = Limits()
 # Descriptors that are left to the application.
 _SPARE = 100
 # Addresses that a host is known by: one for each that it listens on, but the PROXY
@@ -70,7 +69,8 @@ class WSGISite(Factory):
     :param forwarded_allow_ips: the proxies whose X-Forwarded-* and Forwarded headers
         are believed, as ``--forwarded-allow-ips`` names them; None for none of them.
     :param access_log: a file's path, ``-`` for standard output, None for no log.
-    :param limits: of what clients may send, and how long they may take.
+    :param limits: of what clients may send, and how long they may take; None for the
+        defaults, without one of the body's size if it is streamed.
     :raises ValueError: for a bad ``forwarded_allow_ips`` or ``mount``.
     """
 
@@ -87,8 +87,11 @@ class WSGISite(Factory):
         stream_input: bool = False,
         forwarded_allow_ips: str | None = None,
         access_log: str | None = None,
-        limits: Limits = _DEFAULT_LIMITS,
+        limits: Limits | None = None,
     ) -> None:
+        if limits is None:
+            # An upload that is streamed takes no room, whatever its size.
+            limits = Limits(body_size=None) if stream_input else Limits()
         self.reactor = reactor
         self.application = application
         self.debug = debug
@@ -240,7 +243,8 @@ class WSGISite(Factory):
         :returns: fires when no connection is left.
         """
         self.draining = True
-        self._drained = drained = Deferred()
+        drained: Deferred[None] = Deferred()
+        self._drained = drained
         self._deadline = self.reactor.callLater(timeout, self._times_up)
         if self._stock_site is not None:
             self._stock_site.drain().addCallback(lambda _: self._close_handed_over())

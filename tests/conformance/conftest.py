@@ -14,16 +14,6 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-# Until a door is strict, there is nothing that these could ask.
-collect_ignore = [
-    f"test_wire_{name}.py"
-    for name in (
-        *("deadlines", "desync", "fuzz", "limits", "promptness", "segments"),
-        *("sendfile", "streaming", "strictness"),
-    )
-    if not wire.STRICT
-]
-
 
 @pytest.fixture(scope="session", params=wire.DOORS, ids=str)
 def door(request: pytest.FixtureRequest) -> wire.Door:
