@@ -94,6 +94,11 @@ class Arrival:
         # What they wait for: a line, or so many bytes.
         self._enough = 1
 
+    @property
+    def waited_for(self) -> bool:
+        """Whether the application waits for more of it."""
+        return self._waiting is not None or self._resume is not None
+
     def received(self, block: bytes) -> None:
         """Some bytes have arrived; dropped when they are not expected any more."""
         if self._state is not State.ARRIVING or not block:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from http import HTTPStatus
+from math import inf
 from tempfile import SpooledTemporaryFile
 from typing import Any
 
@@ -14,6 +15,7 @@ from ._input import InputStream
 from ._requesthead import RequestHead
 from ._rules import Refused
 from ._streamedinput import StreamedInput
+from .limits import Limits
 
 # Bytes that are kept in memory; a larger body is in a temporary file, and only there.
 IN_MEMORY = 65536
@@ -28,7 +30,7 @@ class RequestBody:
     It is kept until :meth:`stream_to` or :meth:`discard` says otherwise.
 
     :param head: says how it is delimited.
-    :param limit: of its bytes; None for none.
+    :param limits: of its bytes.
     """
 
     __slots__ = (
@@ -40,15 +42,16 @@ class RequestBody:
         "size",
     )
 
-    def __init__(self, head: RequestHead, limit: int | None) -> None:
+    def __init__(self, head: RequestHead, limits: Limits) -> None:
         self.size = 0
         """Bytes that have come."""
         self.awaits_continue = head.expects_continue
         """Whether the client may wait for 100 Continue before it sends any."""
-        self._limit = limit
+        self._limit = limits.body_size
         self._framing: Framing
         if head.content_length is None:
-            self._framing = Chunked(self._came)
+            # Trailers are fields, too.
+            self._framing = Chunked(self._came, limits.header_size or inf)
         else:
             self._framing = ByLength(head.content_length, self._came)
         self._where: Any = SpooledTemporaryFile(max_size=IN_MEMORY)  # noqa: SIM115  # see close
@@ -58,6 +61,13 @@ class RequestBody:
     def ended(self) -> bool:
         """Whether all of it has come."""
         return self._framing.ended
+
+    @property
+    def waited_for(self) -> bool:
+        """Whether it is the client's turn: to send what somebody waits for."""
+        if self.ended or self.awaits_continue:
+            return False
+        return not isinstance(self._where, StreamedInput) or self._where.waited_for
 
     def receive(self, data: bytes) -> bytes:
         """

@@ -96,8 +96,9 @@ class Channel(Protocol):
         """Whether what the client sends is read at present."""
         self.half_closed_at: float | None = None
         """When it was found that the client will not send any more."""
-        # What has come, and is of no request yet.
+        # What has come and is of no request yet, and how much of it was looked at.
         self._buffer = b""
+        self._seen = 0
         self._common: Environ | None = None
         self._head = _NO_HEAD
         self._environ: Environ = {}
@@ -226,7 +227,7 @@ class Channel(Protocol):
         data = self._buffer
         if data[0] in b"\r\n":
             return self._skip_empty_lines()
-        end = data.find(_END_OF_HEAD) + len(_END_OF_HEAD)
+        end = data.find(_END_OF_HEAD, max(0, self._seen - 3)) + len(_END_OF_HEAD)
         assert self._common is not None  # Something has come.
         site, environ = self.site, self._common.copy()
         try:
@@ -244,6 +245,7 @@ class Channel(Protocol):
             self.refuse(refused)
             return False
         self._buffer = data[end:]
+        self._seen = 0
         self._environ = environ
         if site.tree is not None and not site.is_for_application(head.path, environ):
             self._begin_neighbour(data[:end])
@@ -265,7 +267,8 @@ class Channel(Protocol):
         return bool(rest)
 
     def _wait_for_head(self) -> None:
-        self.site.reader.check_incomplete(self._buffer)
+        self.site.reader.check_incomplete(self._buffer, self._seen)
+        self._seen = len(self._buffer)
         if self.half_closed_at is not None:
             raise _INCOMPLETE
         if self.phase is Phase.IDLE:
@@ -275,15 +278,9 @@ class Channel(Protocol):
     # --- bodies
 
     @property
-    def body_is_awaited(self) -> bool:
-        """Whether it is the client's turn to send, of the body of a request."""
-        body = self.body
-        return (
-            body is not None
-            and not body.ended
-            and not body.awaits_continue
-            and self.reading
-        )
+    def sent(self) -> int:
+        """A number that grows with what is sent of a response."""
+        return 0 if self._sink is None else self._sink.code + self._sink.sent
 
     def want_body(self) -> None:
         """See :class:`twisted_wsgiflush._arrival.BodySource`, as for the next two."""
@@ -292,6 +289,8 @@ class Channel(Protocol):
         if body is not None and body.awaits_continue and not (sink and sink.code):
             body.awaits_continue = False
             self.output.write(_CONTINUE)
+            if sink is not None:
+                sink.persistent = self._is_persistent
 
     def pause_body(self) -> None:
         """Nobody reads."""
@@ -320,7 +319,7 @@ class Channel(Protocol):
             self._content = BytesIO(block)
             self._serve(InputStream(self._content, length))
             return
-        self.body = RequestBody(self._head, self.site.limits.body_size)
+        self.body = RequestBody(self._head, self.site.limits)
         if self._buffer:
             self.body.awaits_continue = False
         if self.site.stream_input:
@@ -377,7 +376,7 @@ class Channel(Protocol):
             self,
             head_only=method == "HEAD",
             of_1_0=head.of_1_0,
-            persistent=head.persistent and not site.draining,
+            persistent=self._is_persistent,
         )
         if head.path == "*":
             self._answer_for_the_server(sink)
@@ -387,7 +386,7 @@ class Channel(Protocol):
             site.reactor, response, environ, validation=site.validation
         )
         if input_stream is None:
-            self._stream_input()
+            self._stream_input(sink)
         else:
             environ["wsgi.input"] = input_stream
         pump = Pump(
@@ -402,7 +401,7 @@ class Channel(Protocol):
         )
         pump.start(site.application)
 
-    def _stream_input(self) -> None:
+    def _stream_input(self, sink: HTTP1Sink) -> None:
         environ = self._environ
         assert self.body is not None
         arriving = StreamedInput(self, environ["x-wsgiorg.suspend"])
@@ -410,6 +409,9 @@ class Channel(Protocol):
         del environ["wsgi.input_terminated"]  # Nor False: some only look for the key.
         self.body.stream_to(arriving)
         self.patience.watch()
+        if self.body.awaits_continue:
+            # Whoever gets a final response in place of it may send the body, or not.
+            sink.persistent = False
         if self._buffer:
             self._buffer = self._receive_body(self._buffer)
 
@@ -418,6 +420,10 @@ class Channel(Protocol):
         head = Head(200, b"OK", [(b"Content-Length", b"0")], 0)
         sink.send_head(head, body=False, close=False)
         sink.finish(close=False)
+
+    @property
+    def _is_persistent(self) -> bool:
+        return self._head.persistent and not self.site.draining
 
     def added_fields(self, head: Head) -> bytes:
         """See :class:`twisted_wsgiflush._http1sink.Connection`, as for the others."""
@@ -518,12 +524,12 @@ class Channel(Protocol):
         for_good = self._head.upgrade
         self.phase = Phase.HANDED_OVER if for_good else Phase.NEIGHBOUR
         if self._head.has_body and not for_good:
-            self.body = RequestBody(self._head, self.site.limits.body_size)
+            self.body = RequestBody(self._head, self.site.limits)
             self.body.discard()
         self._other = NeighbourChannel(
             self,
             self.site.stock_site(),
-            persistent=self._head.persistent and not self.site.draining,
+            persistent=self._is_persistent,
         )
         self._other.makeConnection(self.transport)
         self._other.dataReceived(head)

@@ -18,10 +18,8 @@ _BEFORE_CHUNKS = b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
 # A trailer section, which may be empty, ends with this, and so the body.
 _END = b"\r\n\r\n"
 
-# Bytes that a chunk may cost beside its content, and all trailers together: clients
-# hardly send extensions, and trailers are dropped.
+# Bytes that a chunk may cost beside its content: clients hardly send extensions.
 CHUNK_OVERHEAD = 64
-TRAILERS_SIZE = 16384
 
 
 class Framing(Protocol):
@@ -66,13 +64,16 @@ class Chunked:
     In the chunked transfer coding.
 
     :param receiver: is called with each block.
+    :param trailers_size: bytes that all trailers may have.
     """
 
-    def __init__(self, receiver: Callable[[bytes], object]) -> None:
+    def __init__(
+        self, receiver: Callable[[bytes], object], trailers_size: float
+    ) -> None:
         self.ended = False
         self._receiver = receiver
         # Bytes that may still come beside those of the body.
-        self._overhead = TRAILERS_SIZE
+        self._overhead = trailers_size
         self._tail = b""
         self._parser = httptools.HttpRequestParser(self)
         self._parser.feed_data(_BEFORE_CHUNKS)

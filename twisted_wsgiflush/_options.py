@@ -53,7 +53,7 @@ _LIMITS: dict[str, tuple[type[float], str]] = {
     "suspend_timeout": (float, "Seconds to be suspended at a time, else 503"),
     "half_close_timeout": (
         float,
-        "Seconds to stay suspended when the client has closed its half",
+        "Seconds to send nothing when the client has closed its half",
     ),
     "max_connections": (int, "Connections at a time; one more gets 503"),
 }

@@ -37,6 +37,8 @@ class Patience:
         "_channel",
         "_limits",
         "_progress",
+        "_sent",
+        "_sent_at",
         "_since",
         "_stalled_since",
         "deadline",
@@ -46,8 +48,8 @@ class Patience:
         self._channel = channel
         self._limits = limits
         self._since = now
-        self._stalled_since = self._body_since = now
-        self._progress = self._came = 0
+        self._stalled_since = self._body_since = self._sent_at = now
+        self._progress = self._came = self._sent = 0
         self.deadline = inf
         """When to look."""
         self._wait(limits.header_timeout)
@@ -123,11 +125,11 @@ class Patience:
             pump.give_up("the response was not complete in time")
         elif _is_over(suspended, limits.suspend_timeout):
             pump.give_up("the application was suspended too long")
-        elif self._may_have_left(suspended, now):
+        elif self._may_have_left(now):
             channel.abort()
         else:
             self._look_at_sending(now)
-            if not channel.body_is_awaited:
+            if channel.body is None or not channel.body.waited_for:
                 self._body_since = now
             elif self._body_has_stopped(now):
                 channel.refuse_body(_BODY_TOO_SLOW)
@@ -140,8 +142,10 @@ class Patience:
         self.deadline = now + TICK
         return _is_over(now - self._body_since, self._limits.body_timeout)
 
-    def _may_have_left(self, suspended: float, now: float) -> bool:
+    def _may_have_left(self, now: float) -> bool:
         channel = self._channel
+        if channel.sent != self._sent or not channel.output.idle:
+            self._sent, self._sent_at = channel.sent, now
         if not channel.reading:
             # Nobody else finds out.
             hung_up, half_closed = channel.output.ask_kernel()
@@ -151,7 +155,7 @@ class Patience:
                 channel.half_closed_at = now
         half_closed_at = channel.half_closed_at
         return half_closed_at is not None and _is_over(
-            min(suspended, now - half_closed_at), self._limits.half_close_timeout
+            now - max(half_closed_at, self._sent_at), self._limits.half_close_timeout
         )
 
     def _look_at_sending(self, now: float) -> None:

@@ -86,6 +86,7 @@ class HeadReader:
         self._header_count = _bound(limits.header_count)
         self._head = RequestHead(False)
         self._environ: Environ = {}
+        self._repeated: dict[str, list[str]] = {}
         self._parser = httptools.HttpRequestParser(self)
 
     def read(self, data: bytes, environ: Environ) -> RequestHead:
@@ -109,6 +110,7 @@ class HeadReader:
         # RFC 9110, 2.5: a higher minor version is treated as the highest known.
         self._head = head = RequestHead(minor == b"0")
         self._environ = environ
+        self._repeated.clear()
         environ["REQUEST_METHOD"] = method.decode()
         environ["SERVER_PROTOCOL"] = "HTTP/1.0" if head.of_1_0 else "HTTP/1.1"
         self._read_fields(fields)
@@ -118,11 +120,12 @@ class HeadReader:
         _read_target(target.decode(), head, environ)
         return head
 
-    def check_incomplete(self, data: bytes) -> None:
+    def check_incomplete(self, data: bytes, seen: int) -> None:
         """
         Look at what has come of a head that is not complete.
 
         :param data: from the beginning of the request line.
+        :param seen: the bytes of it that were looked at before, and are good.
         :raises Refused: when it cannot become one any more, or not one within the
             limits.
         """
@@ -133,7 +136,8 @@ class HeadReader:
             raise self._bad_request_line(data)
         else:
             self._check_sizes(end, data[end:])
-        if _NEVER.search(data):
+        # The last byte that was seen may be a CR.
+        if _NEVER.search(data, max(0, seen - 1)):
             raise Refused(400, "A line of the head does not end with CR LF.")
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -145,11 +149,12 @@ class HeadReader:
             rule(self._head, text)
         if variable is not None:
             environ = self._environ
-            if variable in environ:
-                # RFC 9110, 5.3, and RFC 9113, 8.2.3.
-                comma = "; " if variable == "HTTP_COOKIE" else ","
-                text = environ[variable] + comma + text
-            environ[variable] = text
+            if variable not in environ:
+                environ[variable] = text
+            elif variable in self._repeated:
+                self._repeated[variable].append(text)
+            else:
+                self._repeated[variable] = [environ[variable], text]
 
     def _read_fields(self, fields: bytes) -> None:
         head = self._head
@@ -164,6 +169,10 @@ class HeadReader:
         except httptools.HttpParserError as error:
             self._parser = httptools.HttpRequestParser(self)
             raise Refused(400, f"{error}.") from None
+        for variable, values in self._repeated.items():
+            # RFC 9110, 5.3, and RFC 9113, 8.2.3.
+            comma = "; " if variable == "HTTP_COOKIE" else ","
+            self._environ[variable] = comma.join(values)
         if head.has_body or head.close or head.upgrade:
             # This parser now waits for something else than a head.
             self._parser = httptools.HttpRequestParser(self)
@@ -267,7 +276,7 @@ def _read_target(target: str, head: RequestHead, environ: Environ) -> None:
         raise Refused(400, "The request target has a fragment.")
     environ["REQUEST_URI"] = environ["RAW_URI"] = target
     path, _, environ["QUERY_STRING"] = target.partition("?")
-    if path[:1] != "/":
+    if path[:1] != "/" or environ["REQUEST_METHOD"] == "CONNECT":
         path = _not_in_origin_form(target, environ)
     head.path = path
     environ["PATH_INFO"] = (
@@ -278,8 +287,6 @@ def _read_target(target: str, head: RequestHead, environ: Environ) -> None:
 def _not_in_origin_form(target: str, environ: Environ) -> str:
     """The path in the other forms."""
     if environ["REQUEST_METHOD"] == "CONNECT":
-        if not re.fullmatch(r".+:[0-9]+", target) or not is_host(target.encode()):
-            raise Refused(400, "The request target is not a host and port.")
         # RFC 9110, 9.3.6: a success would turn the connection into a tunnel.
         raise Refused(501, "This server is no proxy.")
     if target == "*" and environ["REQUEST_METHOD"] == "OPTIONS":

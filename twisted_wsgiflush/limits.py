@@ -24,7 +24,7 @@ class Limits(NamedTuple):
     header_size: int | None = 32768
     """Bytes of a request's fields, with line breaks; more is answered with 431."""
 
-    header_count: int | None = 100
+    header_count: int | None = 200
     """Fields of a request; more are answered with 431."""
 
     body_size: int | None = 2**30
@@ -59,8 +59,8 @@ class Limits(NamedTuple):
 
     half_close_timeout: float | None = 1
     """
-    How long an application stays suspended when its client has closed its half of
-    the connection, for it cannot be told from one that has left.
+    How long a response may send nothing when its client has closed its half of the
+    connection, for it cannot be told from one that has left; then it is taken for one.
     """
 
     max_connections: int | None = None

@@ -606,8 +606,8 @@ CHANNEL_ONLY = {
             (431, "closed"),
         ),
         case(
-            "more than 100 fields are answered with 431",
-            "GET / HTTP/1.1\r\nHost: h\r\n" + 100 * "A: b\r\n" + "\r\n",
+            "more than 200 fields are answered with 431",
+            "GET / HTTP/1.1\r\nHost: h\r\n" + 200 * "A: b\r\n" + "\r\n",
             (431, "closed"),
         ),
         case(

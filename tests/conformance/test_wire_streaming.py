@@ -369,7 +369,6 @@ def test_response_survives_an_upload_nobody_reads(
         thread.start()
         response = client.final()
         assert (response.status, response.body) == (403, b"no")
-        client.close()
         thread.join()
 
 

@@ -94,6 +94,7 @@ async def echo_at_once(
 ) -> AsyncIterator[bytes]:
     """Give back each block of the body as soon as it has come."""
     start_response("200 OK", spec_of(environ).get("headers", []))
+    environ["x-wsgiorg.flush"]()
     note(environ, "called")
     try:
         async for block in environ["wsgi.input"]:
