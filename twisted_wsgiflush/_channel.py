@@ -465,7 +465,8 @@ class Channel(Protocol):
 
     def response_ended(self, *, close: bool) -> None:
         """The response is complete."""
-        self._write_log()
+        if self.site.access_log is not None:
+            self._write_log()
         body = self.body
         unread = body is not None and not body.ended
         if close or self.site.draining:
@@ -481,7 +482,8 @@ class Channel(Protocol):
 
     def response_cut(self, *, reset: bool) -> None:
         """The response will not be complete."""
-        self._write_log()
+        if self.site.access_log is not None:
+            self._write_log()
         if reset:
             self._forget_request()
             self.abort()

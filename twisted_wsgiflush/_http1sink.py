@@ -110,8 +110,18 @@ class HTTP1Sink:
         if not self._output.idle:
             self._rest()
 
-    def send_head(self, head: Head, *, body: bool, close: bool) -> None:
+    def send_whole(self, head: Head, body: bytes) -> None:
         """See :class:`twisted_wsgiflush._response.Sink`, as for the others."""
+        self.send_head(head, body=True, close=False)
+        self.sent = len(body)
+        if len(body) < LARGE:
+            self._output.write(self._head + body)
+        else:
+            self._output.write_parts([self._head, body])
+        self._connection.response_ended(close=not self.persistent)
+
+    def send_head(self, head: Head, *, body: bool, close: bool) -> None:
+        """Send the status line and headers."""
         self.code = head.code
         lines = head.lines + self._connection.added_fields(head)
         if head.content_length is None and head.code >= 200:

@@ -44,6 +44,13 @@ class Sink(Protocol):
     head_only: bool
     """Whether the request's method is HEAD."""
 
+    def send_whole(self, head: Head, body: bytes) -> None:
+        """
+        Send a response that has just its Content-Length, and is complete with that.
+
+        The connection may go on.
+        """
+
     def send_head(self, head: Head, *, body: bool, close: bool) -> None:
         """
         Send the status line and headers, and what the connection adds to them.
@@ -202,6 +209,25 @@ class Response:
             self._unsent -= len(block)
         if block:
             self._sink.write(block)
+
+    def whole(self, body: bytes) -> bool:
+        """
+        Send all of the body, and end, if that is all there is to do.
+
+        :returns: whether it was; else nothing was done but to declare the length.
+        """
+        self.declare_length(len(body))
+        head = self._head
+        if (
+            head is None
+            or self.state is not HEADERS_SET
+            or head.content_length != len(body)
+            or not self._has_body
+        ):
+            return False
+        self._upon(EXHAUSTED)
+        self._sink.send_whole(head, body)
+        return True
 
     def end(self) -> None:
         """
