@@ -41,12 +41,12 @@ class ByLength:
     """
     Delimited by its Content-Length.
 
-    :param length: bytes, more than none.
+    :param length: bytes.
     :param receiver: is called with each block.
     """
 
     def __init__(self, length: int, receiver: Callable[[bytes], object]) -> None:
-        self.ended = False
+        self.ended = not length
         self._left = length
         self._receiver = receiver
 

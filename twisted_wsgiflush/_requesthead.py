@@ -18,7 +18,7 @@ from urllib.parse import unquote_to_bytes
 
 import httptools
 
-from ._rules import ABSOLUTE_FORM, Refused, is_host, variable_of
+from ._rules import ABSOLUTE_FORM, SHORT, Refused, is_host, variable_of
 from ._types import Environ
 from .limits import Limits
 
@@ -30,6 +30,9 @@ _REQUEST_LINE = re.compile(
 # llhttp knows the registered methods only, some other protocols, and takes a line
 # without a version: it sees this one in place of the client's.
 _ANY_REQUEST_LINE = b"GET / HTTP/1.1\r\n"
+
+# Of a Content-Length: many more than are needed.
+_MOST_DIGITS = 100
 
 # RFC 9112, 2.2; RFC 9110, 5.5: not in a head, whatever is still to come.
 _NEVER = re.compile(rb"\r[^\n]|(?<!\r)\n|\0")
@@ -142,7 +145,8 @@ class HeadReader:
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """There is a field; llhttp says so."""
-        variable, rule = _known(name)
+        known = _known if len(name) <= SHORT else _known.__wrapped__
+        variable, rule = known(name)
         # RFC 9112, 5.1: llhttp leaves a tab at the end.
         text = value.strip(b" \t").decode("latin-1")
         if rule is not None:
@@ -173,7 +177,12 @@ class HeadReader:
             # RFC 9110, 5.3, and RFC 9113, 8.2.3.
             comma = "; " if variable == "HTTP_COOKIE" else ","
             self._environ[variable] = comma.join(values)
-        if head.has_body or head.close or head.upgrade:
+        if (
+            head.has_body
+            or head.close
+            or head.upgrade
+            or "HTTP_PROXY_CONNECTION" in self._environ  # To llhttp it is Connection.
+        ):
             # This parser now waits for something else than a head.
             self._parser = httptools.HttpRequestParser(self)
 
@@ -213,7 +222,11 @@ def _host(head: RequestHead, value: str) -> None:
 
 
 def _content_length(head: RequestHead, value: str) -> None:
-    head.content_length = int(value)  # llhttp has seen that it is a number.
+    # llhttp has seen that it is a number, of less than 2 ** 64; but int() also counts
+    # the zeros before it (sys.set_int_max_str_digits).
+    if len(value) > _MOST_DIGITS:
+        raise Refused(400, "The Content-Length has too many digits.")
+    head.content_length = int(value)
 
 
 def _transfer_encoding(head: RequestHead, value: str) -> None:
