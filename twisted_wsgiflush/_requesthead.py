@@ -13,7 +13,7 @@ import re
 import sys
 from collections.abc import Callable
 from functools import lru_cache
-from typing import TypeAlias, cast
+from typing import TypeAlias
 from urllib.parse import unquote_to_bytes
 
 import httptools
@@ -90,6 +90,7 @@ class HeadReader:
         self._head = RequestHead(False)
         self._environ: Environ = {}
         self._repeated: dict[str, list[str]] = {}
+        self._refused: Refused | None = None
         self._parser = httptools.HttpRequestParser(self)
 
     def read(self, data: bytes, environ: Environ) -> RequestHead:
@@ -150,7 +151,11 @@ class HeadReader:
         # RFC 9112, 5.1: llhttp leaves a tab at the end.
         text = value.strip(b" \t").decode("latin-1")
         if rule is not None:
-            rule(self._head, text)
+            try:
+                rule(self._head, text)
+            except Refused as refused:
+                self._refused = refused
+                raise
         if variable is not None:
             environ = self._environ
             if variable not in environ:
@@ -166,10 +171,12 @@ class HeadReader:
             self._parser.feed_data(_ANY_REQUEST_LINE + fields)
         except httptools.HttpParserUpgrade:
             pass  # Whoever serves the request may heed that, or not.
-        except httptools.HttpParserCallbackError as error:
+        except httptools.HttpParserCallbackError:
             self._parser = httptools.HttpRequestParser(self)
-            # What on_header has raised.
-            raise cast(Exception, error.__context__) from None
+            # What on_header has raised.  It is the error's context only if nobody
+            # up there handles another one, such as an application's.
+            assert self._refused is not None
+            raise self._refused from None
         except httptools.HttpParserError as error:
             self._parser = httptools.HttpRequestParser(self)
             raise Refused(400, f"{error}.") from None
