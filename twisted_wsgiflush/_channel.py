@@ -144,7 +144,12 @@ class Channel(Protocol):
         self.half_closed_at = self.site.reactor.seconds()
         match self.phase:
             case Phase.RESPONSE:
-                self.patience.watch()
+                if self.output.ask_kernel()[0]:
+                    # On a UNIX socket, a client that has left can be told from one
+                    # that has closed its half.
+                    self.abort()
+                    return
+                self.patience.half_closed()
                 if self.body is not None and not self.body.ended:
                     self.lose_body(_INCOMPLETE)
             case Phase.HEAD | Phase.BODY:
@@ -160,6 +165,7 @@ class Channel(Protocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The connection is gone."""
         self.phase = Phase.LOST
+        self.patience.end()
         self.output.stopProducing()
         if self._turn is not None:
             self._turn.cancel()

@@ -10,6 +10,8 @@ from __future__ import annotations
 from math import inf
 from typing import TYPE_CHECKING
 
+from twisted.internet.interfaces import IDelayedCall
+
 from ._rules import Refused
 from .limits import BODY_PROGRESS, Limits
 
@@ -35,10 +37,10 @@ class Patience:
         "_body_since",
         "_came",
         "_channel",
+        "_leaving",
         "_limits",
         "_progress",
         "_sent",
-        "_sent_at",
         "_since",
         "_stalled_since",
         "deadline",
@@ -48,8 +50,9 @@ class Patience:
         self._channel = channel
         self._limits = limits
         self._since = now
-        self._stalled_since = self._body_since = self._sent_at = now
+        self._stalled_since = self._body_since = now
         self._progress = self._came = self._sent = 0
+        self._leaving: IDelayedCall | None = None
         self.deadline = inf
         """When to look."""
         self._wait(limits.header_timeout)
@@ -72,13 +75,29 @@ class Patience:
         """The application is called."""
         limits = self._limits
         self.deadline = inf
+        if self._channel.half_closed_at is not None:
+            self.half_closed()
         if limits.response_timeout is not None or limits.suspend_timeout is not None:
             self._since = self._channel.site.reactor.seconds()
             self.watch()
 
+    def half_closed(self) -> None:
+        """The client may have left, while it is served."""
+        self.watch()
+        timeout = self._limits.half_close_timeout
+        if timeout is not None and self._leaving is None:
+            # Who has left should not have to wait for the next look: applications
+            # count on being closed.
+            self._sent = self._channel.sent
+            reactor = self._channel.site.reactor
+            self._leaving = reactor.callLater(timeout, self._may_leave)
+
     def end(self) -> None:
         """It is somebody else's to wait."""
         self.deadline = inf
+        if self._leaving is not None:
+            self._leaving.cancel()
+            self._leaving = None
 
     def watch(self) -> None:
         """There is something to wait for, such as a client that takes nothing."""
@@ -125,7 +144,7 @@ class Patience:
             pump.give_up("the response was not complete in time")
         elif _is_over(suspended, limits.suspend_timeout):
             pump.give_up("the application was suspended too long")
-        elif self._may_have_left(now):
+        elif not channel.reading and self._has_hung_up():
             channel.abort()
         else:
             self._look_at_sending(now)
@@ -142,21 +161,23 @@ class Patience:
         self.deadline = now + TICK
         return _is_over(now - self._body_since, self._limits.body_timeout)
 
-    def _may_have_left(self, now: float) -> bool:
+    def _has_hung_up(self) -> bool:
+        """Whether a client has left that is not read from: nobody else finds out."""
         channel = self._channel
-        if channel.sent != self._sent or not channel.output.idle:
-            self._sent, self._sent_at = channel.sent, now
-        if not channel.reading:
-            # Nobody else finds out.
-            hung_up, half_closed = channel.output.ask_kernel()
-            if hung_up:
-                return True
-            if half_closed and channel.half_closed_at is None:
-                channel.half_closed_at = now
-        half_closed_at = channel.half_closed_at
-        return half_closed_at is not None and _is_over(
-            now - max(half_closed_at, self._sent_at), self._limits.half_close_timeout
-        )
+        hung_up, half_closed = channel.output.ask_kernel()
+        if half_closed and channel.half_closed_at is None:
+            channel.half_closed_at = channel.site.reactor.seconds()
+            self.half_closed()
+        return hung_up
+
+    def _may_leave(self) -> None:
+        """Nothing was sent for a while, or something was: it can still be told."""
+        self._leaving = None
+        channel = self._channel
+        if channel.sent == self._sent and channel.output.idle:
+            channel.abort()
+        else:
+            self.half_closed()
 
     def _look_at_sending(self, now: float) -> None:
         output = self._channel.output
@@ -169,6 +190,7 @@ class Patience:
         self.deadline = now + TICK
 
     def _begin(self, timeout: float | None) -> None:
+        self.end()
         self._since = self._channel.site.now
         self._wait(timeout)
 

@@ -57,7 +57,7 @@ class Limits(NamedTuple):
     suspend_timeout: float | None = None
     """How long an application may be suspended at a time; then as above."""
 
-    half_close_timeout: float | None = 1
+    half_close_timeout: float | None = 0.75
     """
     How long a response may send nothing when its client has closed its half of the
     connection, for it cannot be told from one that has left; then it is taken for one.

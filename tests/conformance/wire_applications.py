@@ -52,7 +52,7 @@ def application(environ: Environ, start_response: StartResponse) -> Any:
 
 
 def note(environ: Environ, event: str) -> None:
-    """Keep the event, for the test that made this request; of many, the last is kept."""
+    """Keep the event, for the test that made this request, and of many the last."""
     events = EVENTS[environ.get("HTTP_X_TOKEN", "")]
     if len(events) == 1000:
         events.pop()
