@@ -32,7 +32,6 @@ from twisted_wsgiflush.limits import Limits
 from twisted_wsgiflush.service import Options, WSGIService, makeService
 from twisted_wsgiflush.testing import GET, BoundedTransport, Served, Turns
 
-
 both_sites = pytest.mark.parametrize("site", ["fast", "twisted"])
 
 
