@@ -789,6 +789,53 @@ def test_stops_when_the_last_response_has_ended(site: str) -> None:
     assert stopped == [None]
 
 
+POST = b"POST / HTTP/1.1\r\nHost: example.com\r\nContent-Length: 6\r\n\r\n"
+
+
+@both_sites
+def test_idle_connections_are_closed_when_nothing_is_in_flight(site: str) -> None:
+    """Until then they are there for requests that may be on their way."""
+    harness = Harness(site=site)
+    harness.start()
+    uploading = harness.connect(POST + b"abc")
+    one, two, new = harness.connect(GET), harness.connect(GET), harness.connect()
+    assert one.read().endswith(b"hello")
+    assert two.read().endswith(b"hello")
+
+    stopped = harness.stop()
+    assert not any(client.closed for client in (one, two, new))
+
+    one.send(GET)
+    response = one.read()
+    assert b"\r\nConnection: close\r\n" in response
+    assert response.endswith(b"hello")
+    assert one.closed
+    assert not any(client.closed for client in (two, new))
+
+    uploading.send(b"def")
+    assert uploading.read().endswith(b"hello")
+    assert two.closed
+    assert new.closed
+    for client in (two, new):
+        client.drain()
+    assert stopped == [None]
+
+
+@both_sites
+def test_client_in_flight_that_leaves(site: str) -> None:
+    """It is the last thing in flight, too."""
+    harness = Harness(site=site)
+    harness.start()
+    uploading, waiting = harness.connect(POST), harness.connect()
+    stopped = harness.stop()
+
+    uploading.leave()
+    assert waiting.closed
+    waiting.drain()
+
+    assert stopped == [None]
+
+
 @pytest.mark.parametrize("number", SIGNALS)
 def test_signal(logged, number: signal.Signals) -> None:
     """A signal stops the reactor, in a turn of its own, and the log says why."""
