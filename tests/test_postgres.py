@@ -180,7 +180,7 @@ def test_a_client_that_leaves_rolls_back(
     """Its transaction is undone, and the next one waiting gets the connection."""
     with serving(TRANSACTIONS) as server:
         leaving = asking(server, f"{path}?undone")
-        assert leaving.recv(100).startswith(b"HTTP/1.0 200")
+        assert leaving.recv(100).startswith(b"HTTP/1.1 200")
         within = connections(database)
         waiting = asking(server, "/committed?kept")
         leaving.close()
@@ -196,7 +196,7 @@ def test_those_who_wait_may_leave_too(
     """Of those who wait for a connection, it goes to one who is still there."""
     with serving(TRANSACTIONS) as server:
         holding = asking(server, "/begun?undone")
-        assert holding.recv(100).startswith(b"HTTP/1.0 200")
+        assert holding.recv(100).startswith(b"HTTP/1.1 200")
         waiting = [asking(server, f"/committed?{number}") for number in range(5)]
         for client in waiting[:4]:
             client.close()
