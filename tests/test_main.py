@@ -403,6 +403,47 @@ def test_debug(write: Write, tmp_path: Path, debug: bool, site: str) -> None:
     assert ended.stderr.count("LookupError: secret") == 1
 
 
+@pytest.mark.parametrize("stream", [True, False])
+def test_stream_input(write: Write, tmp_path: Path, stream: bool) -> None:
+    """With --stream-input, and only then, the response may be there before the body."""
+    write("early.py", HELLO)
+
+    with (
+        serving(*["--stream-input"] * stream, "early.py", cwd=tmp_path) as server,
+        server.connect() as client,
+    ):
+        client.sendall(
+            b"POST / HTTP/1.1\r\nHost: example.com\r\nExpect: 100-continue\r\n"
+            b"Connection: close\r\nContent-Length: 5\r\n\r\n"
+        )
+        if not stream:
+            received_until(client, b"HTTP/1.1 100 Continue\r\n\r\n")
+            client.sendall(b"abcde")
+        response = received(client)
+
+    assert response.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert response.endswith(b"hello")
+
+
+def test_limits(write: Write, tmp_path: Path) -> None:
+    """What the options say is what the server keeps to."""
+    write("count.py", COUNT)
+    limits = ["--body-size", "5", "--header-count=3", "--header-timeout", "0.1"]
+
+    with serving(*limits, "count.py", cwd=tmp_path) as server:
+        with server.connect() as client:
+            client.sendall(b"GET / HTTP/1.1\r\n")
+            assert received(client).startswith(b"HTTP/1.1 408 ")
+        with server.connect() as client:
+            client.sendall(
+                b"POST / HTTP/1.1\r\nHost: here\r\nContent-Length: 6\r\n\r\n"
+            )
+            assert received(client).startswith(b"HTTP/1.1 413 ")
+        with server.connect() as client:
+            client.sendall(b"GET / HTTP/1.1\r\n" + b"A: b\r\n" * 4 + b"\r\n")
+            assert received(client).startswith(b"HTTP/1.1 431 ")
+
+
 # -- the endpoints --------------------------------------------------------------------
 
 
