@@ -15,7 +15,7 @@ from twisted_wsgiflush._body import (
     RequestBody,
     check_size,
 )
-from twisted_wsgiflush._requesthead import RequestHead
+from twisted_wsgiflush._requesthead import HeadReader, RequestHead
 from twisted_wsgiflush._rules import Refused
 from twisted_wsgiflush.errors import InputLost
 from twisted_wsgiflush.limits import Limits
@@ -26,11 +26,13 @@ NEXT = b"GET / HTTP/1.1\r\n\r\n"
 
 def head_with(length: int | None = None, expects_continue: bool = False) -> RequestHead:
     """A head that announces a body of a length, or a chunked one."""
-    head = RequestHead(of_1_0=False)
-    head.content_length = length
-    head.chunked = length is None
-    head.expects_continue = expects_continue
-    return head
+    fields = b"Transfer-Encoding: chunked\r\n"
+    if length is not None:
+        fields = b"Content-Length: %d\r\n" % length
+    if expects_continue:
+        fields += b"Expect: 100-continue\r\n"
+    data = b"POST / HTTP/1.1\r\nHost: here\r\n" + fields + b"\r\n"
+    return HeadReader(NO_LIMITS).read(data)
 
 
 @pytest.fixture

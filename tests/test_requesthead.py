@@ -9,8 +9,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from twisted_wsgiflush._requesthead import HeadReader, RequestHead
-from twisted_wsgiflush._rules import SHORT, Refused
+from twisted_wsgiflush._requesthead import SHORT, HeadReader, RequestHead
+from twisted_wsgiflush._rules import SHORT_KEY, Refused
 from twisted_wsgiflush._types import Environ
 from twisted_wsgiflush.limits import Limits
 
@@ -29,15 +29,15 @@ def read(
     data: bytes, limits: Limits = NO_LIMITS, reader: HeadReader | None = None
 ) -> tuple[RequestHead, Environ]:
     """What is read of a head, and the environ that it makes."""
-    environ: Environ = {}
-    return (reader or HeadReader(limits)).read(data, environ), environ
+    head = (reader or HeadReader(limits)).read(data)
+    return head, head.variables
 
 
 def refused(data: bytes, limits: Limits = NO_LIMITS) -> int:
     """The status that a head is answered with."""
     reader = HeadReader(limits)
     with pytest.raises(Refused) as error:
-        reader.read(data, {})
+        reader.read(data)
     assert error.value.why
     # The next request, maybe another client's, is none the worse for it.
     assert read(head_of(LINE, HOST), reader=reader)[1]["HTTP_HOST"] == "example.com"
@@ -60,13 +60,56 @@ def test_a_request() -> None:
         "HTTP_HOST": "example.com",
         "HTTP_ACCEPT": "*/*",
         "HTTP_X_Y": "z",
+        "SERVER_NAME": "example.com",
+        "CONTENT_TYPE": "",
+        "CONTENT_LENGTH": "",
     }
+    assert head.method == "PUT"
+    assert head.name == "PUT /a%20b/?c=%20d"
     assert head.path == "/a%20b/"
     assert head.persistent
     assert not head.has_body
     assert not head.of_1_0
     assert not head.upgrade
     assert not head.expects_continue
+
+
+@pytest.mark.parametrize("size", [10, SHORT])
+def test_a_request_that_comes_again(size: int) -> None:
+    """It is read as before, be it remembered or too long for that."""
+    reader = HeadReader(NO_LIMITS)
+    data = head_of(LINE, HOST, b"A: " + b"x" * size, b"A: y")
+
+    heads = [reader.read(data), reader.read(head_of(OLD)), reader.read(data)]
+
+    assert heads[0].variables == heads[2].variables
+    assert heads[0].variables["HTTP_A"] == "x" * size + ",y"
+    assert "HTTP_A" not in heads[1].variables
+
+
+@pytest.mark.parametrize("size", [10, SHORT])
+def test_a_refusal_that_comes_again(size: int) -> None:
+    """It is one each time."""
+    reader = HeadReader(NO_LIMITS)
+    for _ in range(2):
+        with pytest.raises(Refused):
+            reader.read(head_of(LINE, HOST, HOST, b"A: " + b"x" * size))
+
+
+@pytest.mark.parametrize(
+    ("lines", "name"),
+    [
+        ([LINE, b"Host: a:80"], "a"),
+        ([LINE, b"Host: [::1]:80"], "[::1]"),
+        ([b"GET http://b:8080/ HTTP/1.1", b"Host: a"], "b"),
+        ([LINE, b"Host: :80"], None),
+        ([LINE, b"Host:"], None),
+        ([OLD], None),
+    ],
+)
+def test_the_servers_name(lines: list[bytes], name: str | None) -> None:
+    """As the client calls it, if it does."""
+    assert read(head_of(*lines))[1].get("SERVER_NAME") == name
 
 
 def test_a_request_after_an_error() -> None:
@@ -337,11 +380,11 @@ def test_fields_with_other_keys() -> None:
 
 def test_a_long_name() -> None:
     """A field of a long name is one as any other."""
-    name = b"a" * (SHORT + 1)
+    name = b"a" * (SHORT_KEY + 1)
 
     _, environ = read(head_of(LINE, HOST, name + b": b"))
 
-    assert environ["HTTP_" + "A" * (SHORT + 1)] == "b"
+    assert environ["HTTP_" + "A" * (SHORT_KEY + 1)] == "b"
 
 
 # -- the body (RFC 9112, 6) -----------------------------------------------------------
@@ -365,7 +408,7 @@ def test_bodies(field: bytes, length: int | None, chunked: bool) -> None:
     assert head.has_body
     assert (head.content_length, head.chunked) == (length, chunked)
     assert "HTTP_TRANSFER_ENCODING" not in environ
-    assert ("CONTENT_LENGTH" in environ) is not chunked
+    assert (environ["CONTENT_LENGTH"] == "") is chunked
 
 
 @pytest.mark.parametrize(
@@ -631,6 +674,11 @@ def simply_read(data: bytes) -> tuple[dict[str, Any], Environ]:
     }
     told = _simply_read_fields(fields, environ, version == b"HTTP/1.0")
     _simply_read_target(method, target, environ, told)
+    environ.setdefault("CONTENT_TYPE", "")
+    environ.setdefault("CONTENT_LENGTH", "")
+    server_name = environ.get("HTTP_HOST", "").partition(":")[0]
+    if server_name:
+        environ["SERVER_NAME"] = server_name
     return told, environ
 
 
@@ -739,18 +787,16 @@ def test_any_heads(heads: list[bytes]) -> None:
     for begun in [*heads, head_of(LINE, HOST)]:
         data, _, _ = (begun + b"\r\n\r\n").partition(b"\r\n\r\n")
         data += b"\r\n\r\n"
-        environ: Environ = {}
         try:
             expected = simply_read(data)
         except Bad:
             with pytest.raises(Refused) as error:
-                reader.read(data, environ)
+                reader.read(data)
             assert error.value.code in (400, 417, 501, 505)
         else:
-            head = reader.read(data, environ)
-            assert ({name: getattr(head, name) for name in expected[0]}, environ) == (
-                expected
-            )
+            head = reader.read(data)
+            told = {name: getattr(head, name) for name in expected[0]}
+            assert (told, head.variables) == expected
 
 
 @given(HEADS, st.integers(0, 200))
@@ -760,4 +806,4 @@ def test_any_part_of_a_head(begun: bytes, length: int) -> None:
     data += b"\r\n\r\n"
     if check(data[: min(max(1, length), len(data) - 1)], limits=NO_LIMITS) is not None:
         with pytest.raises(Refused):
-            HeadReader(NO_LIMITS).read(data, {})
+            HeadReader(NO_LIMITS).read(data)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from twisted_wsgiflush._rules import (
     ABSOLUTE_FORM,
-    SHORT,
+    SHORT_KEY,
     Refused,
     host_and_port,
     is_host,
@@ -113,7 +113,7 @@ def test_what_is_short_is_asked_for_once() -> None:
         asked.append(text)
         return len(text)
 
-    assert [length("a" * SHORT) for _ in range(3)] == [SHORT] * 3
+    assert [length("a" * SHORT_KEY) for _ in range(3)] == [SHORT_KEY] * 3
     assert len(asked) == 1
     assert length.__name__ == "length"
 
@@ -127,11 +127,11 @@ def test_what_is_long_is_not_remembered() -> None:
         asked.append(text)
         return len(text)
 
-    assert [length("a" * (SHORT + 1)) for _ in range(3)] == [SHORT + 1] * 3
+    assert [length("a" * (SHORT_KEY + 1)) for _ in range(3)] == [SHORT_KEY + 1] * 3
     assert len(asked) == 3
 
 
-@pytest.mark.parametrize("length", [SHORT, SHORT + 1, 10 * SHORT])
+@pytest.mark.parametrize("length", [SHORT_KEY, SHORT_KEY + 1, 10 * SHORT_KEY])
 def test_long_ones_get_the_same_answers(length: int) -> None:
     """It is remembered or not, but decided alike."""
     name = b"a" * length

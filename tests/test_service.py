@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 from twisted.application.service import IService
@@ -44,7 +45,7 @@ def parsed(*arguments: str) -> Options:
 # -- the options ----------------------------------------------------------------------
 
 # In the order of Limits: the option of each, a text for it, and what that means.
-LIMITS: dict[str, tuple[str, float | None]] = {
+LIMITS: dict[str, tuple[str, Any]] = {
     "request-line-size": ("1000", 1000),
     "header-size": ("2000", 2000),
     "header-count": ("30", 30),
@@ -546,7 +547,7 @@ def stock(reactor: FakeReactor, application: WSGIApplication) -> Connections:
     return Connections(reactor, GracefulSite(reactor, resource, None))
 
 
-SITES = {"fast": WSGISite, "twisted": stock}
+SITES: dict[str, Any] = {"fast": WSGISite, "twisted": stock}
 
 
 class Harness:

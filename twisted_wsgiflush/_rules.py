@@ -38,7 +38,7 @@ class Refused(Exception):
 
 # Longer ones are not remembered: they are no client's that means well, and a thousand
 # of them would take tens of megabytes.
-SHORT = 256
+SHORT_KEY = 256
 
 
 def remembered(function: Callable[[_Key], _Value]) -> Callable[[_Key], _Value]:
@@ -47,7 +47,7 @@ def remembered(function: Callable[[_Key], _Value]) -> Callable[[_Key], _Value]:
 
     @wraps(function)
     def remembering(key: _Key) -> _Value:
-        return cached(key) if len(key) <= SHORT else function(key)
+        return cached(key) if len(key) <= SHORT_KEY else function(key)
 
     return remembering
 
