@@ -520,10 +520,12 @@ class Channel(Protocol):
         """Be ready for the next request."""
         self.phase = IDLE
         self.patience.idle()
-        if self.half_closed_at is not None and not self._buffer:
-            self.close()
-        elif self._buffer:
+        if self._buffer:
             self._go_on()
+        elif self.half_closed_at is not None:
+            self.close()
+        else:
+            self.site.settle()
 
     def _forget_request(self) -> None:
         self.pump = self._sink = None
@@ -582,6 +584,13 @@ class Channel(Protocol):
 
     # --- the end
 
+    @property
+    def busy(self) -> bool:
+        """Whether something of a request has come, and is not done with."""
+        if self.phase is IDLE:
+            return bool(self._buffer)
+        return self.phase not in (HANDED_OVER, CLOSING, LOST)
+
     def refuse(self, refused: Refused) -> None:
         """Answer in place of the application, and serve nothing more."""
         # RFC 9110, 9.3.2.
@@ -604,7 +613,10 @@ class Channel(Protocol):
         """Let the response be the last."""
         if self._sink is not None:
             self._sink.persistent = False
-        elif self.phase is IDLE:
+
+    def close_idle(self) -> None:
+        """Close a connection that waits for a request."""
+        if self.phase is IDLE:
             self.close()
 
     def close_handed_over(self) -> None:
@@ -640,6 +652,7 @@ class Channel(Protocol):
         self.patience.closing()
         self.output.close(half=linger and self.half_closed_at is None)
         self._read_or_not()
+        self.site.settle()
 
     def _leave_over(self, size: int) -> None:
         self._left_over += size
