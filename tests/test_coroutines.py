@@ -16,6 +16,7 @@ from wsgiref.validate import validator
 import pytest
 import twisted.internet.defer
 from commandline import TWIST, serving
+from doors import serve_in_a_turn as serve
 from flask import Response
 from twisted.internet.defer import Deferred, DeferredLock, fail, succeed
 from waiting import (
@@ -39,10 +40,13 @@ from worlds import WithLoop, WithoutLoop, apart
 from twisted_wsgiflush._begun import begun
 from twisted_wsgiflush.coroutines import asynchronous, pass_on
 from twisted_wsgiflush.errors import AlreadySuspended
-from twisted_wsgiflush.testing import GET, serve
+from twisted_wsgiflush.testing import GET
 
 if TYPE_CHECKING:
     from conftest import Logged
+
+pytestmark = pytest.mark.usefixtures("door")
+
 
 VISITOR = ContextVar("VISITOR", default="nobody")
 FRESH = GET.replace(b"\r\n\r\n", b'\r\nIf-None-Match: "v1"\r\n\r\n')

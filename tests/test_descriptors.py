@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from commandline import TWIST, Server, serving
+from doors import serve
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IReadDescriptor, IWriteDescriptor
 from twisted.python.failure import Failure
@@ -37,10 +38,12 @@ from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from twisted_wsgiflush._descriptors import Readable, Writable
-from twisted_wsgiflush.testing import Turns, serve
+from twisted_wsgiflush.testing import Turns
 
 if TYPE_CHECKING:
     from conftest import Logged
+
+pytestmark = pytest.mark.usefixtures("door")
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from wsgiref.validate import validator
 
 import http2
 import pytest
+from doors import serve
 from pytest_twisted import ensureDeferred
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.interfaces import IAddress, ISSLTransport
@@ -17,7 +18,10 @@ from twisted.logger import formatEvent
 from zope.interface import alsoProvides
 
 from twisted_wsgiflush import __version__
-from twisted_wsgiflush.testing import GET, serve
+from twisted_wsgiflush.testing import GET
+
+pytestmark = pytest.mark.usefixtures("door")
+
 
 IPV4 = IPv4Address("TCP", "192.0.2.1", 8080)
 IPV6 = IPv6Address("TCP", "2001:db8::1", 8080)

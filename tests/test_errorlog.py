@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING
 from wsgiref.validate import validator
 
 import pytest
+from doors import serve
 from twisted.logger import LogEvent, formatEvent
 
-from twisted_wsgiflush.testing import GET, serve
+from twisted_wsgiflush.testing import GET
 
 if TYPE_CHECKING:
     from conftest import Logged
+
+pytestmark = pytest.mark.usefixtures("door")
 
 
 def texts(events: list[LogEvent]) -> list[str]:

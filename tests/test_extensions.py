@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from wsgiref.validate import validator
 
 import pytest
+from doors import serve
 from waiting import (
     FLUSH,
     LAST_CHUNK,
@@ -45,10 +46,13 @@ from twisted_wsgiflush.errors import (
     StartResponseMissing,
     WrongType,
 )
-from twisted_wsgiflush.testing import GET, Served, Turns, serve
+from twisted_wsgiflush.testing import GET, Served, Turns
 
 if TYPE_CHECKING:
     from conftest import Logged
+
+pytestmark = pytest.mark.usefixtures("door")
+
 
 V1 = [("ETag", '"v1"')]
 FRESH = GET.replace(b"\r\n\r\n", b'\r\nIf-None-Match: "v1"\r\n\r\n')

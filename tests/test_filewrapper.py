@@ -7,8 +7,9 @@ from pathlib import Path
 from wsgiref.validate import validator
 
 import pytest
+from doors import serve
 
-from twisted_wsgiflush.testing import serve
+pytestmark = pytest.mark.usefixtures("door")
 
 
 class Disk:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
 import pytest
+from doors import serve
 from twisted.internet.interfaces import IPushProducer
 from twisted.logger import formatEvent
 from twisted.web.resource import Resource
@@ -21,10 +22,13 @@ from zope.interface.verify import verifyObject
 from twisted_wsgiflush import WSGIResource
 from twisted_wsgiflush._types import WSGIApplication
 from twisted_wsgiflush.errors import BodyTooShort, StartResponseMissing, WrongType
-from twisted_wsgiflush.testing import GET, BoundedTransport, Served, Turns, serve
+from twisted_wsgiflush.testing import GET, BoundedTransport, Served, Turns
 
 if TYPE_CHECKING:
     from conftest import Logged
+
+pytestmark = pytest.mark.usefixtures("door")
+
 
 HEAD = GET.replace(b"GET", b"HEAD")
 LAST_CHUNK = b"0\r\n\r\n"

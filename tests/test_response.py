@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, TypeAlias
 
 import pytest
+from doors import serve
 from twisted.logger import formatEvent
 
 from twisted_wsgiflush import errors
@@ -28,10 +29,13 @@ from twisted_wsgiflush.errors import (
     StartResponseMissing,
     WrongType,
 )
-from twisted_wsgiflush.testing import GET, serve
+from twisted_wsgiflush.testing import GET
 
 if TYPE_CHECKING:
     from conftest import Logged
+
+pytestmark = pytest.mark.usefixtures("door")
+
 
 HEAD = GET.replace(b"GET", b"HEAD")
 

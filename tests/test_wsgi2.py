@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from wsgiref.validate import validator
 
 import pytest
+from doors import serve_in_a_turn as serve
 from twisted.internet.defer import Deferred, fail, succeed
 from waiting import (
     FLUSH,
@@ -34,11 +35,14 @@ from twisted_wsgiflush.errors import (
     ResponseError,
     StartResponseMissing,
 )
-from twisted_wsgiflush.testing import GET, serve
+from twisted_wsgiflush.testing import GET
 from twisted_wsgiflush.wsgi2 import from_wsgi2, to_wsgi2
 
 if TYPE_CHECKING:
     from conftest import Logged
+
+pytestmark = pytest.mark.usefixtures("door")
+
 
 FRESH = GET.replace(b"\r\n\r\n", b'\r\nIf-None-Match: "v1"\r\n\r\n')
 

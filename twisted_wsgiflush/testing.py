@@ -253,7 +253,7 @@ def serve(
     *,
     limit: int = 65536,
     clock: Turns | None = None,
-    site: Literal["fast", "twisted"] = "fast",
+    site: Literal["fast", "twisted"] = "twisted",
     **options: Any,
 ) -> Served:
     """
