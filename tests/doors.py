@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any, Literal, TypeAlias
 
 import pytest
+from twisted.internet.interfaces import IDelayedCall
 
 from twisted_wsgiflush import testing
 from twisted_wsgiflush._types import WSGIApplication
@@ -26,11 +27,17 @@ class Current:
     """The door of the test that runs."""
 
     door: Door = "twisted"
+    looks: list[IDelayedCall]
+    """What is scheduled for a client that has asked for nothing yet."""
 
 
 def serve(application: WSGIApplication, request: bytes = GET, **options: Any) -> Served:
     """As :func:`twisted_wsgiflush.testing.serve`, through the door of the test."""
-    return testing.serve(application, request, site=Current.door, **options)
+    served = testing.serve(application, b"", site=Current.door, **options)
+    Current.looks = [*served.clock.getDelayedCalls()]
+    if request:
+        served.send(request)
+    return served
 
 
 def serve_in_a_turn(
@@ -47,3 +54,13 @@ def serve_in_a_turn(
     served = serve(application, b"", **options)
     served.clock.callLater(0, served.send, request)
     return served
+
+
+def scheduled(served: Served) -> list[IDelayedCall]:
+    """
+    What is scheduled for a response, as long as no time has passed.
+
+    The fast door always looks at its deadlines later.
+    """
+    calls = served.clock.getDelayedCalls()
+    return [call for call in calls if call not in Current.looks]

@@ -125,7 +125,7 @@ def test_flush_logs_at_once(logged: Logged) -> None:
     assert texts(logged.at("error")) == ["one", "two"]
 
 
-@pytest.mark.parametrize("lines", [["one\n", "two\n", "three\n"], iter("abc\n")])
+@pytest.mark.parametrize("lines", [["one\n", "two\n", "three\n"], ("abc\n")])
 def test_lines_are_one_event(lines: list[str], logged: Logged) -> None:
     """Lines that are written together are logged together."""
 

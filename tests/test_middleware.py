@@ -19,7 +19,7 @@ from django.conf import settings
 from django.core.handlers.wsgi import WSGIHandler
 from django.http import HttpRequest, StreamingHttpResponse
 from django.urls import path
-from doors import serve
+from doors import serve, serve_in_a_turn
 from twisted.internet.defer import Deferred
 from waiting import FLUSH, SUSPEND, body_of, fields_of, leaves_something, status_of
 from werkzeug.debug import DebuggedApplication
@@ -299,7 +299,7 @@ def test_the_validator_refuses_a_late_start(logged: Logged) -> None:
 
 def test_lint_warns_of_a_late_start() -> None:
     """And passes it on."""
-    served = serve(LintMiddleware(works_late))
+    served = serve_in_a_turn(LintMiddleware(works_late))
 
     with pytest.warns(WSGIWarning):
         served.turn(10)

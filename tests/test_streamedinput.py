@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 from arriving import Awaited, Connection
-from doors import serve_in_a_turn as serve
 from twisted.internet.defer import CancelledError, Deferred
 from waiting import LAST_CHUNK, SUSPEND, body_of, leaves_something, status_of
 from worlds import WithLoop, WithoutLoop, apart
@@ -19,10 +18,7 @@ from worlds import WithLoop, WithoutLoop, apart
 from twisted_wsgiflush.coroutines import asynchronous
 from twisted_wsgiflush.errors import AlreadyReading, AlreadySuspended, InputLost
 from twisted_wsgiflush.errors import InputNotHere as NotHere
-from twisted_wsgiflush.testing import GET, Served
-
-pytestmark = pytest.mark.usefixtures("door")
-
+from twisted_wsgiflush.testing import GET, Served, serve
 
 HIGH_WATER = 65536
 LINES = [b"one\n", b"two\r\n", b"\n"]

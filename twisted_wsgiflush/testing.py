@@ -280,5 +280,6 @@ def serve(
     transport = BoundedTransport(protocol, limit)
     protocol.makeConnection(transport)
     served = Served(clock, transport)
-    served.send(request)
+    if request:
+        served.send(request)
     return served
