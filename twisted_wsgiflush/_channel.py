@@ -26,7 +26,7 @@ from zope.interface import implementer
 
 from ._accesslog import what_is_asked
 from ._body import DISCARDED, IN_MEMORY, RequestBody, check_size
-from ._environ import complete_environ
+from ._environ import port_of_host
 from ._errorlog import ErrorLog
 from ._errorpage import refusal
 from ._extensions import Extensions
@@ -37,7 +37,7 @@ from ._neighbours import NeighbourChannel
 from ._output import Output, output_of
 from ._patience import Patience
 from ._pump import SLICE, Pump
-from ._requesthead import RequestHead
+from ._requesthead import NO_HEAD
 from ._response import Response
 from ._rules import Refused
 from ._streamedinput import StreamedInput
@@ -54,7 +54,6 @@ READ_AHEAD = 65536
 _END_OF_HEAD = b"\r\n\r\n"
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _INCOMPLETE = Refused(400, "The request is not complete.")
-_NO_HEAD = RequestHead(of_1_0=False)
 _NO_INPUT = InputStream(BytesIO(), 0)
 
 
@@ -100,7 +99,7 @@ class Channel(Protocol):
         self._buffer = b""
         self._seen = 0
         self._common: Environ | None = None
-        self._head = _NO_HEAD
+        self._head = NO_HEAD
         self._environ: Environ = {}
         self._content: BytesIO | None = None
         self._sink: HTTP1Sink | None = None
@@ -202,15 +201,17 @@ class Channel(Protocol):
         self._going_on = True
         slice_ends: float | None = None
         while self._take_request():
-            if self._buffer:
-                now = self.site.reactor.seconds()
-                slice_ends = now + SLICE if slice_ends is None else slice_ends
-                if now >= slice_ends:
-                    # Others have their turn, too.
-                    self._turn = self.site.reactor.callLater(0, self._turned)
-                    break
+            if not self._buffer:
+                continue
+            now = self.site.reactor.seconds()
+            slice_ends = now + SLICE if slice_ends is None else slice_ends
+            if now >= slice_ends:
+                # Others have their turn, too.
+                self._turn = self.site.reactor.callLater(0, self._turned)
+                break
         self._going_on = False
-        self._read_or_not()
+        if self._buffer or not self.reading:
+            self._read_or_not()
 
     def _turned(self) -> None:
         self._turn = None
@@ -235,14 +236,16 @@ class Channel(Protocol):
             return self._skip_empty_lines()
         end = data.find(_END_OF_HEAD, max(0, self._seen - 3)) + len(_END_OF_HEAD)
         assert self._common is not None  # Something has come.
-        site, environ = self.site, self._common.copy()
+        site = self.site
         try:
             if end < len(_END_OF_HEAD):
                 self._wait_for_head()
                 return False
-            self._head = head = site.reader.read(data[:end], environ)
+            self._head = head = site.reader.read(data[:end])
+            environ = {**self._common, **head.variables}
             environ["REMOTE_ADDR"], environ["REMOTE_PORT"] = self._remote
-            complete_environ(environ)
+            if not environ["SERVER_PORT"]:
+                environ["SERVER_PORT"] = port_of_host(environ)
             if site.proxies is not None:
                 site.proxies.apply(environ, self._peer)
             if head.content_length:
@@ -371,8 +374,7 @@ class Channel(Protocol):
     def _serve(self, input_stream: InputStream | None) -> None:
         """Call the application; without an input, its body is streamed."""
         site, environ, head = self.site, self._environ, self._head
-        method = environ["REQUEST_METHOD"]
-        name = f"{method} {environ['REQUEST_URI']}"
+        name = head.name
         environ["wsgi.errors"] = ErrorLog(name)
         if site.access_log is not None:
             self._who, self._asked = environ["REMOTE_ADDR"], what_is_asked(environ)
@@ -380,7 +382,7 @@ class Channel(Protocol):
         self.patience.response_begins()
         self._sink = sink = HTTP1Sink(
             self,
-            head_only=method == "HEAD",
+            head_only=head.method == "HEAD",
             of_1_0=head.of_1_0,
             persistent=self._is_persistent,
         )

@@ -143,19 +143,10 @@ def remote_environ(remote: Any) -> tuple[str, str]:
     return _text(getattr(remote, "host", "")), str(getattr(remote, "port", ""))
 
 
-def complete_environ(environ: Environ) -> None:
-    """Say what follows from the rest: the server's name and port, and what is not."""
-    host = environ.get("HTTP_HOST")
-    if host:
-        name, port = host_and_port(host)
-        if name:
-            environ["SERVER_NAME"] = name
-    else:
-        port = ""
-    if not environ["SERVER_PORT"]:  # That of a UNIX socket.
-        environ["SERVER_PORT"] = port or _DEFAULT_PORTS[environ["wsgi.url_scheme"]]
-    environ.setdefault("CONTENT_TYPE", "")
-    environ.setdefault("CONTENT_LENGTH", "")
+def port_of_host(environ: Environ) -> str:
+    """SERVER_PORT where the address has none, as that of a UNIX socket."""
+    _, port = host_and_port(environ.get("HTTP_HOST", ""))
+    return port or _DEFAULT_PORTS[environ["wsgi.url_scheme"]]
 
 
 def _in_brackets(host: str) -> str:

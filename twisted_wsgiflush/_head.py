@@ -12,7 +12,7 @@ import re
 import warnings
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 from wsgiref.util import is_hop_by_hop
 
 from .errors import InvalidHeaders, InvalidStatus, WrongType
@@ -28,15 +28,66 @@ _FIELD_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 _LENGTH = re.compile(r"[0-9]{1,99}")
 
 
-class Head(NamedTuple):
-    """A status line and headers, checked and encoded in ISO-8859-1."""
+class Head:
+    """
+    A status line and headers, checked and encoded in ISO-8859-1.
 
-    code: int
-    reason: bytes
-    headers: list[tuple[bytes, bytes]]
-    content_length: int | None
-    special: bool = False
-    """Whether there is a Date, Server or Set-Cookie, which connections treat apart."""
+    Nothing of it changes: responses that begin alike share one.
+
+    :param headers: names and values.
+    :param special: whether there is a Date, Server or Set-Cookie, which connections
+        treat apart.
+    """
+
+    __slots__ = ("_lines", "code", "content_length", "headers", "reason", "special")
+
+    def __init__(
+        self,
+        code: int,
+        reason: bytes,
+        headers: list[tuple[bytes, bytes]],
+        content_length: int | None,
+        special: bool = False,
+    ) -> None:
+        self.code = code
+        self.reason = reason
+        self.headers = headers
+        self.content_length = content_length
+        self.special = special
+        self._lines: bytes | None = None
+
+    @property
+    def lines(self) -> bytes:
+        """The status line and headers, as HTTP/1.1 has them (RFC 9112, 4 and 5)."""
+        if self._lines is None:
+            lines = [b"HTTP/1.1 %d %b\r\n" % (self.code, self.reason)]
+            lines += [b"%b: %b\r\n" % header for header in self.headers]
+            self._lines = b"".join(lines)
+        return self._lines
+
+    def with_length(self, length: int) -> Head:
+        """The same with a Content-Length."""
+        field = (b"Content-Length", b"%d" % length)
+        return Head(
+            self.code, self.reason, [*self.headers, field], length, self.special
+        )
+
+    def without_length(self) -> Head:
+        """The same without a Content-Length, which is no promise any more."""
+        left = [pair for pair in self.headers if pair[0].lower() != b"content-length"]
+        return Head(self.code, self.reason, left, self.content_length, self.special)
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, Head)
+            and self.lines == other.lines
+            and self.content_length == other.content_length
+        )
+
+    __hash__ = None  # type: ignore[assignment]  # nobody looks for one
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.lines!r}>"
 
 
 def checked_head(status: object, headers: object) -> Head:
@@ -48,6 +99,15 @@ def checked_head(status: object, headers: object) -> Head:
     :raises InvalidHeaders: for a name that is no token, a value with a control
         character or beyond ISO-8859-1, a hop-by-hop header, a bad Content-Length.
     """
+    if type(headers) is list:
+        try:
+            return _known_head(status, *headers)
+        except TypeError:
+            pass  # Something is of a wrong type; it is told below.
+    return _new_head(status, headers)
+
+
+def _new_head(status: object, headers: object) -> Head:
     if not isinstance(status, str):
         raise WrongType(f"status must be str, not {status!r} ({type(status).__name__})")
     code_and_reason = _code_and_reason(status)
@@ -70,7 +130,7 @@ def checked_head(status: object, headers: object) -> Head:
         name, value = header
         if not isinstance(name, str) or not isinstance(value, str):
             raise WrongType(f"header must be (str, str) tuple, not {header!r}")
-        field, kind = _field(name, value) if len(value) < LONG else _new_field(*header)
+        field, kind = _field(name, value)
         if kind is not _Kind.ORDINARY:
             if kind is _Kind.SPECIAL:
                 special = True
@@ -86,7 +146,12 @@ def checked_head(status: object, headers: object) -> Head:
     return Head(code, reason, encoded, content_length, special)
 
 
-# Applications have few status lines and headers, and use them for each response.
+# Many responses begin alike, and more have some headers in common.
+@lru_cache(maxsize=256)
+def _known_head(status: object, *headers: object) -> Head:
+    return _new_head(status, list(headers))
+
+
 @lru_cache(maxsize=1024)
 def _code_and_reason(status: str) -> tuple[int, bytes] | None:
     match = _STATUS.fullmatch(status)
@@ -99,7 +164,8 @@ class _Kind(enum.Enum):
     CONTENT_LENGTH = enum.auto()
 
 
-def _new_field(name: str, value: str) -> tuple[tuple[bytes, bytes], _Kind]:
+@lru_cache(maxsize=1024)
+def _field(name: str, value: str) -> tuple[tuple[bytes, bytes], _Kind]:
     """A header, encoded, and its kind."""
     header = (name, value)
     if not _TOKEN.fullmatch(name):
@@ -130,12 +196,6 @@ def _new_field(name: str, value: str) -> tuple[tuple[bytes, bytes], _Kind]:
     return (name.encode("latin-1"), value.encode("latin-1")), kind
 
 
-# What is longer than this many characters is hardly for each response, and not kept.
-LONG = 128
-
-_field = lru_cache(maxsize=1024)(_new_field)
-
-
 def _tolerate_header(header: Any) -> None:
     if not isinstance(header, tuple):
         _tolerate(
@@ -152,4 +212,4 @@ def _tolerate(sequence: object, message: str) -> None:
     # sequence and warns, and applications rely on it.
     if isinstance(sequence, str) or not isinstance(sequence, Sequence):
         raise WrongType(message)
-    warnings.warn(message.replace(" must be ", " should be ", 1), RuntimeWarning, 4)
+    warnings.warn(message.replace(" must be ", " should be ", 1), RuntimeWarning, 5)

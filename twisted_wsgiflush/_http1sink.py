@@ -109,18 +109,15 @@ class HTTP1Sink:
     def send_head(self, head: Head, *, body: bool, close: bool) -> None:
         """See :class:`twisted_wsgiflush._response.Sink`, as for the others."""
         self.code = head.code
-        lines = [b"HTTP/1.1 %d %b\r\n" % (head.code, head.reason)]
-        lines += [b"%b: %b\r\n" % header for header in head.headers]
-        lines.append(self._connection.added_fields(head))
-        if head.code >= 200:
-            lines.append(self._framing_field(head, body))
+        lines = head.lines + self._connection.added_fields(head)
+        if head.content_length is None and head.code >= 200:
+            lines += self._framing_field(head, body)
         if close or not self.persistent:
             self.persistent = False
-            lines.append(b"Connection: close\r\n")
+            lines += b"Connection: close\r\n"
         elif self._of_1_0:
-            lines.append(b"Connection: keep-alive\r\n")
-        lines.append(b"\r\n")
-        self._head = b"".join(lines)
+            lines += b"Connection: keep-alive\r\n"
+        self._head = lines + b"\r\n"
 
     def write(self, block: bytes) -> None:
         """Send a block of the body, after the head."""
@@ -170,7 +167,7 @@ class HTTP1Sink:
             self._pump.resumeProducing()
 
     def _framing_field(self, head: Head, body: bool) -> bytes:
-        if head.content_length is not None or head.code in (204, 304):
+        if head.code in (204, 304):
             return b""
         if not self._of_1_0:
             # Also for HEAD, which is answered as GET would be (RFC 9110, 9.3.2).

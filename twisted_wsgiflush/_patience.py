@@ -59,7 +59,9 @@ class Patience:
 
     def idle(self) -> None:
         """The client may send another request."""
-        self._begin(self._limits.keep_alive_timeout)
+        if self._leaving is not None:
+            self.end()
+        self.deadline = self._channel.site.idle_deadline
 
     def head_begins(self) -> None:
         """A head has come in part."""
@@ -73,11 +75,10 @@ class Patience:
 
     def response_begins(self) -> None:
         """The application is called."""
-        limits = self._limits
         self.deadline = inf
         if self._channel.half_closed_at is not None:
             self.half_closed()
-        if limits.response_timeout is not None or limits.suspend_timeout is not None:
+        if self._channel.site.hurries:
             self._since = self._channel.site.reactor.seconds()
             self.watch()
 

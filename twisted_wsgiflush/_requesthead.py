@@ -18,7 +18,7 @@ from urllib.parse import unquote_to_bytes
 
 import httptools
 
-from ._rules import ABSOLUTE_FORM, Refused, is_host, variable_of
+from ._rules import ABSOLUTE_FORM, Refused, host_and_port, is_host, variable_of
 from ._types import Environ
 from .limits import Limits
 
@@ -31,12 +31,17 @@ _REQUEST_LINE = re.compile(
 # without a version: it sees this one in place of the client's.
 _ANY_REQUEST_LINE = b"GET / HTTP/1.1\r\n"
 
+# Bytes of a head up to which it is remembered, for it may come again.
+SHORT = 2048
+
 # RFC 9112, 2.2; RFC 9110, 5.5: not in a head, whatever is still to come.
 _NEVER = re.compile(rb"\r[^\n]|(?<!\r)\n|\0")
 
 
 class RequestHead:
-    """What a head says of its connection and its body; environ has the rest."""
+    """
+    What a head says.  Nothing of it changes: clients send the same more than once.
+    """
 
     __slots__ = (
         "chunked",
@@ -45,13 +50,21 @@ class RequestHead:
         "expects_continue",
         "hosts",
         "keep_alive",
+        "method",
+        "name",
         "of_1_0",
         "path",
         "upgrade",
+        "variables",
     )
 
-    def __init__(self, of_1_0: bool) -> None:
+    def __init__(self, method: str, target: str, of_1_0: bool) -> None:
+        self.method = method
+        self.name = f"{method} {target}"
+        """As the log calls the request."""
         self.of_1_0 = of_1_0
+        self.variables: Environ = {}
+        """All that it says for environ."""
         self.path = ""
         """Percent-encoded, without the query; ``*`` for the server as a whole."""
         self.hosts = 0
@@ -73,6 +86,9 @@ class RequestHead:
         return not self.close and (not self.of_1_0 or self.keep_alive)
 
 
+NO_HEAD = RequestHead("", "", False)
+
+
 class HeadReader:
     """
     Reads heads, one after the other, from whatever connections.
@@ -84,20 +100,22 @@ class HeadReader:
         self._request_line_size = _bound(limits.request_line_size)
         self._header_size = _bound(limits.header_size)
         self._header_count = _bound(limits.header_count)
-        self._head = RequestHead(False)
-        self._environ: Environ = {}
+        self._head = NO_HEAD
         self._repeated: dict[str, list[str]] = {}
         self._parser = httptools.HttpRequestParser(self)
+        self._known = lru_cache(maxsize=256)(self._read)
 
-    def read(self, data: bytes, environ: Environ) -> RequestHead:
+    def read(self, data: bytes) -> RequestHead:
         """
         Read a complete head.
 
         :param data: from the request line to the empty line.
-        :param environ: gets all that it says, but for SERVER_NAME and SERVER_PORT.
         :raises Refused: with the status to answer with.  The connection ends with
             that: the client and we may not agree where the next request begins.
         """
+        return self._known(data) if len(data) < SHORT else self._read(data)
+
+    def _read(self, data: bytes) -> RequestHead:
         match = _REQUEST_LINE.match(data)
         if match is None:
             raise self._bad_request_line(data)
@@ -108,16 +126,13 @@ class HeadReader:
             # RFC 9110, 15.6.6.
             raise Refused(505, "This server speaks HTTP/1.1.")
         # RFC 9110, 2.5: a higher minor version is treated as the highest known.
-        self._head = head = RequestHead(minor == b"0")
-        self._environ = environ
-        self._repeated.clear()
-        environ["REQUEST_METHOD"] = method.decode()
-        environ["SERVER_PROTOCOL"] = "HTTP/1.0" if head.of_1_0 else "HTTP/1.1"
+        self._head = head = RequestHead(method.decode(), target.decode(), minor == b"0")
         self._read_fields(fields)
         if not head.hosts and not head.of_1_0:
             # RFC 9112, 3.2.
             raise Refused(400, "A request of HTTP/1.1 must have a Host header.")
-        _read_target(target.decode(), head, environ)
+        _read_target(target.decode(), head)
+        _complete(head)
         return head
 
     def check_incomplete(self, data: bytes, seen: int) -> None:
@@ -148,16 +163,17 @@ class HeadReader:
         if rule is not None:
             rule(self._head, text)
         if variable is not None:
-            environ = self._environ
-            if variable not in environ:
-                environ[variable] = text
+            variables = self._head.variables
+            if variable not in variables:
+                variables[variable] = text
             elif variable in self._repeated:
                 self._repeated[variable].append(text)
             else:
-                self._repeated[variable] = [environ[variable], text]
+                self._repeated[variable] = [variables[variable], text]
 
     def _read_fields(self, fields: bytes) -> None:
         head = self._head
+        self._repeated.clear()
         try:
             self._parser.feed_data(_ANY_REQUEST_LINE + fields)
         except httptools.HttpParserUpgrade:
@@ -172,7 +188,7 @@ class HeadReader:
         for variable, values in self._repeated.items():
             # RFC 9110, 5.3, and RFC 9113, 8.2.3.
             comma = "; " if variable == "HTTP_COOKIE" else ","
-            self._environ[variable] = comma.join(values)
+            head.variables[variable] = comma.join(values)
         if head.has_body or head.close or head.upgrade:
             # This parser now waits for something else than a head.
             self._parser = httptools.HttpRequestParser(self)
@@ -270,30 +286,43 @@ def _known(name: bytes) -> tuple[str | None, _Rule | None]:
     return variable, _RULES.get(folded)
 
 
-def _read_target(target: str, head: RequestHead, environ: Environ) -> None:
+def _read_target(target: str, head: RequestHead) -> None:
     """RFC 9112, 3.2: one of four forms."""
+    environ = head.variables
     if "#" in target:
         raise Refused(400, "The request target has a fragment.")
     environ["REQUEST_URI"] = environ["RAW_URI"] = target
     path, _, environ["QUERY_STRING"] = target.partition("?")
-    if path[:1] != "/" or environ["REQUEST_METHOD"] == "CONNECT":
-        path = _not_in_origin_form(target, environ)
+    if path[:1] != "/" or head.method == "CONNECT":
+        path = _not_in_origin_form(target, head)
     head.path = path
     environ["PATH_INFO"] = (
         unquote_to_bytes(path).decode("latin-1") if "%" in path else path
     )
 
 
-def _not_in_origin_form(target: str, environ: Environ) -> str:
+def _not_in_origin_form(target: str, head: RequestHead) -> str:
     """The path in the other forms."""
-    if environ["REQUEST_METHOD"] == "CONNECT":
+    if head.method == "CONNECT":
         # RFC 9110, 9.3.6: a success would turn the connection into a tunnel.
         raise Refused(501, "This server is no proxy.")
-    if target == "*" and environ["REQUEST_METHOD"] == "OPTIONS":
+    if target == "*" and head.method == "OPTIONS":
         return target
     match = ABSOLUTE_FORM.fullmatch(target.encode())
     if match is None or not is_host(match["authority"]):
         raise Refused(400, "The request target is not a path.")
     # RFC 9112, 3.2.2: the Host header is to be ignored, though it has to be there.
-    environ["HTTP_HOST"] = match["authority"].decode()
+    head.variables["HTTP_HOST"] = match["authority"].decode()
     return (match["path"] or b"/").decode()
+
+
+def _complete(head: RequestHead) -> None:
+    """Say what follows from the rest, and what is not said."""
+    variables = head.variables
+    variables["REQUEST_METHOD"] = head.method
+    variables["SERVER_PROTOCOL"] = "HTTP/1.0" if head.of_1_0 else "HTTP/1.1"
+    variables.setdefault("CONTENT_TYPE", "")
+    variables.setdefault("CONTENT_LENGTH", "")
+    server_name, _ = host_and_port(variables.get("HTTP_HOST", ""))
+    if server_name:
+        variables["SERVER_NAME"] = server_name

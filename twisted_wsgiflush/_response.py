@@ -146,10 +146,7 @@ class Response:
             return
         if self._sink.head_only and not length:
             return  # An empty body to HEAD tells nothing of the body to GET.
-        field = (b"Content-Length", b"%d" % length)
-        self._head = head._replace(
-            content_length=length, headers=[*head.headers, field]
-        )
+        self._head = head.with_length(length)
 
     def commit(self, fresh: Freshness | None = None) -> None:
         """
@@ -259,13 +256,7 @@ class Response:
         assert head is not None  # The table: there is one in HEADERS_SET.
         if not self._may_have_body and head.code != NOT_MODIFIED:
             # RFC 9110, 8.6: no Content-Length in 1xx and 204.
-            head = head._replace(
-                headers=[
-                    (name, value)
-                    for name, value in head.headers
-                    if name.lower() != b"content-length"
-                ]
-            )
+            head = head.without_length()
         if self._has_body:
             self._unsent = head.content_length
         self._sink.send_head(head, body=self._has_body, close=self._closes())

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import resource
 from contextvars import copy_context
+from math import inf
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
@@ -111,6 +112,10 @@ class WSGISite(Factory):
         """The reactor's seconds when the deadlines were looked at."""
         self.date_and_server = b""
         self.log_time = ""
+        self.idle_deadline = inf
+        """For a connection that is idle from now on."""
+        self.hurries = not (limits.response_timeout is limits.suspend_timeout is None)
+        """Whether there is a limit to how long an application may take."""
         self.tree: Mounts | None = None
         """Who has which path, unless it is always the application."""
         self._resource = WSGIResource(
@@ -286,6 +291,8 @@ class WSGISite(Factory):
             b"Date: %b\r\nServer: twisted-wsgiflush\r\n" % datetimeToString()
         )
         self.log_time = datetimeToLogString()
+        if self.limits.keep_alive_timeout is not None:
+            self.idle_deadline = now + self.limits.keep_alive_timeout + TICK
         for channel in list(self._channels):
             if channel.patience.deadline <= now:
                 channel.patience.look(now)
