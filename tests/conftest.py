@@ -101,6 +101,16 @@ def door(request: pytest.FixtureRequest) -> Iterator[Door]:
     Current.door = before
 
 
+@pytest.fixture
+def sockets_closed() -> Iterator[None]:
+    """The sockets of all clients of ``connections`` are closed after the test."""
+    from connections import OverSocket
+
+    yield
+    while OverSocket.sockets:
+        OverSocket.sockets.pop().close()
+
+
 @pytest.fixture(scope="session")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A file with a key, and a certificate for localhost that is signed by it."""

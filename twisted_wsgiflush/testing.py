@@ -119,7 +119,7 @@ class Turns(Clock):
             events = POLLIN * (number in self._readers)
             watched.register(number, events | POLLOUT * (number in self._writers))
         for number, event in watched.poll(0):
-            reader, writer = self._readers.get(number), self._writers.get(number)
+            reader = self._readers.get(number)
             if event & (POLLHUP | POLLERR) and not event & POLLIN:
                 for those in (self._readers, self._writers):
                     lost: Any = those.pop(number, None)
@@ -128,6 +128,8 @@ class Turns(Clock):
             else:
                 if reader is not None and event & POLLIN:
                     reader.doRead()
+                # That may have closed it.
+                writer = self._writers.get(number)
                 if writer is not None and event & POLLOUT:
                     writer.doWrite()
 
