@@ -20,9 +20,16 @@ PROJECT = CHECKOUT / "examples" / "django_app"
 USER, PASSWORD = "anna", "correct horse"
 
 
+@pytest.fixture(scope="module", params=["fast", "twisted"])
+def site(request: pytest.FixtureRequest) -> str:
+    """Who speaks HTTP/1.1."""
+    name: str = request.param
+    return name
+
+
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data folder, made by the commands in the README of the example."""
+def data(site: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder for each, made by the commands in the README of the example."""
     data = tmp_path_factory.mktemp("django")
     for command in [
         ["migrate"],
@@ -45,9 +52,15 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def django(data: Path) -> Iterator[Server]:
+def django(site: str, data: Path) -> Iterator[Server]:
     """A server of the example."""
-    command = ["--static", f"/static={data / 'static'}", "project.wsgi:application"]
+    command = [
+        "--site",
+        site,
+        "--static",
+        f"/static={data / 'static'}",
+        "project.wsgi:application",
+    ]
     with serving(*command, cwd=PROJECT, wrapper=["env", f"DATA={data}"]) as server:
         yield server
         ended = server.stop()

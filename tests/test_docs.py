@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from inspect import signature
 from pathlib import Path
 
 import pytest
 
+from twisted_wsgiflush import Limits, WSGISite
 from twisted_wsgiflush.service import Options
 from twisted_wsgiflush.testing import serve
 
@@ -102,6 +104,53 @@ def test_every_option_is_explained() -> None:
     options = re.findall(r"^ +(--[a-z-]+)", Options().getUsage(), re.MULTILINE)
 
     assert in_tables("commandline.md", r"(--[a-z-]+)[^`]*") == set(options)
+
+
+def test_every_argument_of_a_site_is_explained() -> None:
+    """The page names what ``WSGISite`` takes, with its defaults, and nothing else."""
+    arguments = {
+        name if value.default is value.empty else f"{name}={value.default!r}"
+        for name, value in signature(WSGISite).parameters.items()
+    }
+
+    explained = in_tables("site.md", r"(\w+(?:=[^`]*)?)")
+    assert {each.replace('"', "'") for each in explained} == arguments
+
+
+def test_every_limit_is_explained() -> None:
+    """The page has each limit with its option and its default, and nothing else."""
+    page = (CHECKOUT / "docs" / "limits.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)` \| `--([a-z-]+)` \| \w+ \| (\S+) \|", page, re.M)
+
+    assert rows == [
+        (name, name.replace("_", "-"), "none" if value is None else str(value))
+        for name, value in Limits()._asdict().items()
+    ]
+
+
+def test_the_defaults_of_the_limits_are_those_of_the_command() -> None:
+    """What the command's page says of an option is what its help says."""
+    page = (CHECKOUT / "docs" / "commandline.md").read_text(encoding="utf-8")
+    rows = dict(
+        re.findall(r"^\| `--([a-z-]+) [A-Z]+` \| `?(\w[\w.]*)`? \|", page, re.M)
+    )
+
+    assert {name.replace("_", "-") for name in Limits._fields} <= rows.keys()
+    for name, value in Limits()._asdict().items():
+        assert rows[name.replace("_", "-")] == ("none" if value is None else str(value))
+
+
+def test_every_module_has_its_place() -> None:
+    """The plan of the house names each module, and no other."""
+    page = CHECKOUT / "docs" / "design" / "architecture.md"
+    modules = {path.stem for path in (CHECKOUT / "twisted_wsgiflush").glob("*.py")}
+
+    text = page.read_text(encoding="utf-8")
+    rooms = text.partition("\n## Rooms\n")[2].partition("\n## ")[0]
+    cells = re.findall(r"^\| (`[^|]*`) \|", rooms, re.M)
+    command = rooms.partition("And the command: ")[2].partition(".")[0]
+    named = re.findall(r"`(\w+)`", " ".join([*cells, command]))
+    assert sorted(named) == sorted(modules - {"__init__"})
 
 
 def test_the_states_are_drawn_as_they_are() -> None:

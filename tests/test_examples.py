@@ -10,14 +10,23 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from http.client import HTTPConnection
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from commandline import CHECKOUT, Server, environment, serving
 
 EXAMPLES = CHECKOUT / "examples"
+ANY_PORT = "tcp:0:interface=127.0.0.1"
+
+
+class Program(NamedTuple):
+    """An example in a process of its own."""
+
+    ports: list[int]
+    process: subprocess.Popen[str]
 
 
 def command_of(example: Path) -> list[str]:
@@ -111,14 +120,11 @@ def test_the_demo_is_not_asked_for_what_is_not_read(demo: Server) -> None:
     assert made < 1024, "a quarter of all"
 
 
-def test_embedded() -> None:
-    """The application, the files and the line protocol are one process."""
+@contextmanager
+def running(example: str, *endpoints: str) -> Iterator[Program]:
+    """An example that serves by itself and tells on which ports, until its end."""
     process = subprocess.Popen(
-        [
-            sys.executable,
-            EXAMPLES / "embedded.py",
-            *["tcp:0:interface=127.0.0.1"] * 2,
-        ],
+        [sys.executable, EXAMPLES / example, *endpoints],
         env=environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -130,21 +136,53 @@ def test_embedded() -> None:
         try:
             assert process.stdout is not None
             assert process.stderr is not None
-            web, lines = (
-                int(process.stdout.readline().rpartition(":")[2]) for _ in range(2)
-            )
-            with closing(HTTPConnection("127.0.0.1", web, timeout=20)) as client:
-                for path in ["/page", "/page", "/static/embedded.py"]:
-                    client.request("GET", path)
-                    body = client.getresponse().read()
-            assert body == (EXAMPLES / "embedded.py").read_bytes()
-            with socket.create_connection(("127.0.0.1", lines), timeout=20) as client:
-                client.sendall(b"/page\n/static/embedded.py\n")
-                replies = client.makefile("rb")
-                assert [replies.readline(), replies.readline()] == [b"2\n", b"0\n"]
-            process.terminate()
+            lines = [process.stdout.readline() for _ in endpoints]
+            yield Program([int(line.rpartition(":")[2]) for line in lines], process)
             assert process.stderr.read() == ""
             assert process.wait() == 0
         finally:
             watchdog.cancel()
             process.kill()
+
+
+def test_embedded() -> None:
+    """The application, the files and the line protocol are one process."""
+    with running("embedded.py", *[ANY_PORT] * 2) as program:
+        web, lines = program.ports
+        with closing(HTTPConnection("127.0.0.1", web, timeout=20)) as client:
+            for path in ["/page", "/page", "/static/embedded.py"]:
+                client.request("GET", path)
+                body = client.getresponse().read()
+        assert body == (EXAMPLES / "embedded.py").read_bytes()
+        with socket.create_connection(("127.0.0.1", lines), timeout=20) as client:
+            client.sendall(b"/page\n/static/embedded.py\n")
+            replies = client.makefile("rb")
+            assert [replies.readline(), replies.readline()] == [b"2\n", b"0\n"]
+        program.process.terminate()
+
+
+def test_embedded_site() -> None:
+    """Application and files are one site, with the limits that it was given."""
+    with (
+        running("embedded_site.py", ANY_PORT) as program,
+        closing(HTTPConnection("127.0.0.1", *program.ports, timeout=20)) as client,
+    ):
+        client.request("GET", "/static/embedded_site.py")
+        body = client.getresponse().read()
+        assert body == (EXAMPLES / "embedded_site.py").read_bytes()
+        client.request("POST", "/", headers={"Content-Length": str(2**20 + 1)})
+        assert client.getresponse().status == 413
+        program.process.terminate()
+
+
+def test_embedded_site_ends_when_its_responses_have_ended() -> None:
+    """A signal has the process accept nothing more, and complete what is in flight."""
+    with (
+        running("embedded_site.py", ANY_PORT) as program,
+        closing(HTTPConnection("127.0.0.1", *program.ports, timeout=20)) as client,
+    ):
+        client.request("GET", "/")
+        response = client.getresponse()
+        assert response.read(2) == b"3\n"
+        program.process.terminate()
+        assert response.read() == b"2\n1\nFiles are at /static.\n"

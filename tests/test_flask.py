@@ -16,10 +16,17 @@ import pytest
 from commandline import CHECKOUT, Server, serving
 
 
+@pytest.fixture(scope="module", params=["fast", "twisted"])
+def site(request: pytest.FixtureRequest) -> str:
+    """Who speaks HTTP/1.1."""
+    name: str = request.param
+    return name
+
+
 @pytest.fixture(scope="module")
-def flask() -> Iterator[Server]:
+def flask(site: str) -> Iterator[Server]:
     """A server of the example."""
-    with serving("examples/flask_app.py", cwd=CHECKOUT) as server:
+    with serving("--site", site, "examples/flask_app.py", cwd=CHECKOUT) as server:
         yield server
         ended = server.stop()
     assert ended.status == 0
@@ -126,9 +133,9 @@ def test_not_found(flask: Server) -> None:
     assert json.loads(response.body) == {"error": "there is nothing at /nowhere"}
 
 
-def test_error() -> None:
+def test_error(site: str) -> None:
     """An error in a view is Flask's page and in the log; the connection stays."""
-    with serving("examples/flask_app.py", cwd=CHECKOUT) as server:
+    with serving("--site", site, "examples/flask_app.py", cwd=CHECKOUT) as server:
         with closing(HTTPConnection("127.0.0.1", server.port, timeout=20)) as client:
             client.request("GET", "/broken")
             response = client.getresponse()

@@ -19,6 +19,8 @@ from twisted_wsgiflush import __version__
 
 Write = Callable[[str, str], Path]
 
+both_sites = pytest.mark.parametrize("site", ["fast", "twisted"])
+
 HELLO = """
 def application(environ, start_response):
     start_response("200 OK", [("Content-Type", "text/plain")])
@@ -303,24 +305,30 @@ def create():
         assert server.get() == b"made"
 
 
-def test_mount(write: Write, tmp_path: Path) -> None:
+@both_sites
+def test_mount(write: Write, tmp_path: Path, site: str) -> None:
     """A mounted application knows where it is; the line tells it, too."""
     write("where.py", ENVIRON)
 
-    with serving("--mount", "/wiki", "where.py", cwd=tmp_path) as server:
+    with serving(
+        "--site", site, "--mount", "/wiki", "where.py", cwd=tmp_path
+    ) as server:
         assert server.ready.endswith(f":{server.port}/wiki/")
         assert server.get("/wiki/page?SCRIPT_NAME") == b"/wiki"
         assert server.get("/wiki/page?PATH_INFO") == b"/page"
         assert server.request("/page").status == 404
 
 
-def test_static(write: Write, tmp_path: Path) -> None:
+@both_sites
+def test_static(write: Write, tmp_path: Path, site: str) -> None:
     """Directories of files stand beside the application, which has all the rest."""
     write("hello.py", HELLO)
     write("css/style.css", "p {}")
     write("pages/index.html", "<p>index")
 
     with serving(
+        "--site",
+        site,
         *("--static", "/static/css=css", "--static", "/pages=pages", "hello.py"),
         cwd=tmp_path,
     ) as server:
@@ -331,13 +339,20 @@ def test_static(write: Write, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("door", DOORS)
-def test_access_log(write: Write, tmp_path: Path, door: str) -> None:
+@both_sites
+def test_access_log(write: Write, tmp_path: Path, door: str, site: str) -> None:
     """The access log has a line for each request."""
     write("hello.py", HELLO)
     log = tmp_path / "access.log"
 
     with serving(
-        "--access-log", "access.log", "hello.py", cwd=tmp_path, door=door
+        "--site",
+        site,
+        "--access-log",
+        "access.log",
+        "hello.py",
+        cwd=tmp_path,
+        door=door,
     ) as server:
         server.get("/one")
         server.get("/two", User_Agent="a browser")
@@ -351,11 +366,16 @@ def test_access_log(write: Write, tmp_path: Path, door: str) -> None:
 
 
 @pytest.mark.parametrize("door", DOORS)
-def test_access_log_on_standard_output(write: Write, tmp_path: Path, door: str) -> None:
+@both_sites
+def test_access_log_on_standard_output(
+    write: Write, tmp_path: Path, door: str, site: str
+) -> None:
     """The access log may go to standard output, behind each door as it is."""
     write("hello.py", HELLO)
 
-    with serving("--access-log", "-", "hello.py", cwd=tmp_path, door=door) as server:
+    with serving(
+        "--site", site, "--access-log", "-", "hello.py", cwd=tmp_path, door=door
+    ) as server:
         server.get("/one")
         ended = server.stop()
 
@@ -367,17 +387,61 @@ def test_access_log_on_standard_output(write: Write, tmp_path: Path, door: str) 
 
 
 @pytest.mark.parametrize("debug", [True, False])
-def test_debug(write: Write, tmp_path: Path, debug: bool) -> None:
+@both_sites
+def test_debug(write: Write, tmp_path: Path, debug: bool, site: str) -> None:
     """With --debug, and only then, the page for an error shows its traceback."""
     write("failing.py", "def application(*arguments): raise LookupError('secret')")
 
-    with serving(*["--debug"] * debug, "failing.py", cwd=tmp_path) as server:
+    with serving(
+        "--site", site, *["--debug"] * debug, "failing.py", cwd=tmp_path
+    ) as server:
         response = server.request("/")
         ended = server.stop()
 
     assert response.status == 500
     assert (b"LookupError: secret" in response.body) is debug
     assert ended.stderr.count("LookupError: secret") == 1
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_stream_input(write: Write, tmp_path: Path, stream: bool) -> None:
+    """With --stream-input, and only then, the response may be there before the body."""
+    write("early.py", HELLO)
+
+    with (
+        serving(*["--stream-input"] * stream, "early.py", cwd=tmp_path) as server,
+        server.connect() as client,
+    ):
+        client.sendall(
+            b"POST / HTTP/1.1\r\nHost: example.com\r\nExpect: 100-continue\r\n"
+            b"Connection: close\r\nContent-Length: 5\r\n\r\n"
+        )
+        if not stream:
+            received_until(client, b"HTTP/1.1 100 Continue\r\n\r\n")
+            client.sendall(b"abcde")
+        response = received(client)
+
+    assert response.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert response.endswith(b"hello")
+
+
+def test_limits(write: Write, tmp_path: Path) -> None:
+    """What the options say is what the server keeps to."""
+    write("count.py", COUNT)
+    limits = ["--body-size", "5", "--header-count=3", "--header-timeout", "0.1"]
+
+    with serving(*limits, "count.py", cwd=tmp_path) as server:
+        with server.connect() as client:
+            client.sendall(b"GET / HTTP/1.1\r\n")
+            assert received(client).startswith(b"HTTP/1.1 408 ")
+        with server.connect() as client:
+            client.sendall(
+                b"POST / HTTP/1.1\r\nHost: here\r\nContent-Length: 6\r\n\r\n"
+            )
+            assert received(client).startswith(b"HTTP/1.1 413 ")
+        with server.connect() as client:
+            client.sendall(b"GET / HTTP/1.1\r\n" + b"A: b\r\n" * 4 + b"\r\n")
+            assert received(client).startswith(b"HTTP/1.1 431 ")
 
 
 # -- the endpoints --------------------------------------------------------------------
@@ -393,11 +457,14 @@ def ask(client: socket.socket, query: str, before: bytes = b"") -> bytes:
     return received(client).partition(b"\r\n\r\n")[2]
 
 
-def test_several_endpoints(write: Write, tmp_path: Path) -> None:
+@both_sites
+def test_several_endpoints(write: Write, tmp_path: Path, site: str) -> None:
     """All of the endpoints serve, and the line tells the address of each."""
     write("where.py", ENVIRON)
 
     with serving(
+        "--site",
+        site,
         *("--listen", "tcp:0:interface=127.0.0.1", "--listen", "tcp:0", "where.py"),
         cwd=tmp_path,
     ) as server:
@@ -412,12 +479,15 @@ def test_several_endpoints(write: Write, tmp_path: Path) -> None:
                 assert ask(client, "SERVER_PORT") == port.encode()
 
 
-def test_unix_socket(write: Write, tmp_path: Path, monkeypatch) -> None:
+@both_sites
+def test_unix_socket(write: Write, tmp_path: Path, monkeypatch, site: str) -> None:
     """A UNIX socket serves, and is gone when the server has ended."""
     write("where.py", ENVIRON)
     monkeypatch.chdir(tmp_path)  # The path of a socket must be short.
 
-    with serving("--listen", "unix:where.sock", "where.py", cwd=tmp_path) as server:
+    with serving(
+        "--site", site, "--listen", "unix:where.sock", "where.py", cwd=tmp_path
+    ) as server:
         assert server.ready == "wsgiflush: serving where.py at unix:where.sock"
         with socket.socket(socket.AF_UNIX) as client:
             client.settimeout(20)
@@ -428,12 +498,15 @@ def test_unix_socket(write: Write, tmp_path: Path, monkeypatch) -> None:
     assert not Path("where.sock").exists()
 
 
-def test_tls(write: Write, tmp_path: Path, certificate: Path) -> None:
+@both_sites
+def test_tls(write: Write, tmp_path: Path, certificate: Path, site: str) -> None:
     """A TLS endpoint serves, and says so in the address."""
     write("where.py", ENVIRON)
     context = ssl.create_default_context(cafile=str(certificate))
 
     with serving(
+        "--site",
+        site,
         "--listen",
         f"ssl:0:privateKey={certificate}:interface=127.0.0.1",
         "where.py",
@@ -467,8 +540,9 @@ def blocks():
 """
 
 
+@both_sites
 def test_pipelined_responses_over_tls(
-    write: Write, tmp_path: Path, certificate: Path
+    write: Write, tmp_path: Path, certificate: Path, site: str
 ) -> None:
     """A response behind one that nobody reads costs no memory."""
     write("pipelined.py", PIPELINED)
@@ -486,6 +560,8 @@ def test_pipelined_responses_over_tls(
             return received(client).partition(b"\r\n\r\n")[2]
 
     with serving(
+        "--site",
+        site,
         *("--listen", f"ssl:0:privateKey={certificate}:interface=127.0.0.1"),
         "pipelined.py",
         cwd=tmp_path,
@@ -514,13 +590,19 @@ def resident(server: Server) -> int:
     return int(found[1]) * 1024
 
 
-def test_haproxy(write: Write, tmp_path: Path) -> None:
+@both_sites
+def test_haproxy(write: Write, tmp_path: Path, site: str) -> None:
     """Behind HAProxy, the application sees the client's address, not the proxy's."""
     write("where.py", ENVIRON)
     proxied = b"PROXY TCP4 192.0.2.1 192.0.2.2 1234 80\r\n"
 
     with serving(
-        "--listen", "haproxy:tcp:0:interface=127.0.0.1", "where.py", cwd=tmp_path
+        "--site",
+        site,
+        "--listen",
+        "haproxy:tcp:0:interface=127.0.0.1",
+        "where.py",
+        cwd=tmp_path,
     ) as server:
         for query, value in {
             "REMOTE_ADDR": b"192.0.2.1",
@@ -531,7 +613,8 @@ def test_haproxy(write: Write, tmp_path: Path) -> None:
                 assert ask(client, query, proxied) == value
 
 
-def test_systemd(write: Write, tmp_path: Path) -> None:
+@both_sites
+def test_systemd(write: Write, tmp_path: Path, site: str) -> None:
     """A socket that systemd has opened is served."""
     write("where.py", ENVIRON)
     # What systemd does (sd_listen_fds(3)): the socket is the descriptor 3.
@@ -546,6 +629,8 @@ os.execv(sys.argv[1], sys.argv[1:])
 """
 
     with serving(
+        "--site",
+        site,
         *("--listen", "systemd:domain=INET:index=0", "where.py"),
         cwd=tmp_path,
         wrapper=[sys.executable, "-c", systemd],
@@ -595,12 +680,13 @@ def waiting(server: Server) -> socket.socket:
 
 
 @pytest.mark.parametrize("door", DOORS)
-def test_response_in_flight(write: Write, tmp_path: Path, door: str) -> None:
+@both_sites
+def test_response_in_flight(write: Write, tmp_path: Path, door: str, site: str) -> None:
     """A client that reads slowly gets all of it, while no other is accepted."""
     write("large.py", LARGE)
 
     with (
-        serving("large.py", cwd=tmp_path, door=door) as server,
+        serving("--site", site, "large.py", cwd=tmp_path, door=door) as server,
         streaming(server) as client,
     ):
         server.signal(signal.SIGTERM)
@@ -611,8 +697,9 @@ def test_response_in_flight(write: Write, tmp_path: Path, door: str) -> None:
     assert body == b"x" * 20_000_000
 
 
+@both_sites
 def test_http2_response_in_flight(
-    write: Write, tmp_path: Path, certificate: Path
+    write: Write, tmp_path: Path, certificate: Path, site: str
 ) -> None:
     """A stream of HTTP/2 is sent to its end."""
     write("large.py", LARGE)
@@ -623,6 +710,8 @@ def test_http2_response_in_flight(
 
     with (
         serving(
+            "--site",
+            site,
             *("--listen", f"ssl:0:privateKey={certificate}:interface=127.0.0.1"),
             "large.py",
             cwd=tmp_path,
@@ -651,12 +740,13 @@ def test_http2_response_in_flight(
     assert body == 20_000_000
 
 
-def test_upload_in_flight(write: Write, tmp_path: Path) -> None:
+@both_sites
+def test_upload_in_flight(write: Write, tmp_path: Path, site: str) -> None:
     """A request that is still arriving is answered."""
     write("count.py", COUNT)
 
     with (
-        serving("count.py", cwd=tmp_path) as server,
+        serving("--site", site, "count.py", cwd=tmp_path) as server,
         uploading(server) as client,
     ):
         server.signal(signal.SIGTERM)
@@ -669,12 +759,13 @@ def test_upload_in_flight(write: Write, tmp_path: Path) -> None:
     assert response.endswith(b"\r\n\r\n6")
 
 
-def test_idle_connections(write: Write, tmp_path: Path) -> None:
+@both_sites
+def test_idle_connections(write: Write, tmp_path: Path, site: str) -> None:
     """Connections that wait for another request, or for the first, are closed."""
     write("count.py", COUNT)
 
     with (
-        serving("count.py", cwd=tmp_path) as server,
+        serving("--site", site, "count.py", cwd=tmp_path) as server,
         server.connect() as new,
         waiting(server) as kept,
     ):
@@ -685,13 +776,18 @@ def test_idle_connections(write: Write, tmp_path: Path) -> None:
     assert ended.status == 0
 
 
-def test_idle_tls_connection(write: Write, tmp_path: Path, certificate: Path) -> None:
+@both_sites
+def test_idle_tls_connection(
+    write: Write, tmp_path: Path, certificate: Path, site: str
+) -> None:
     """A TLS connection that waits for another request is closed at once."""
     write("hello.py", HELLO)
     context = ssl.create_default_context(cafile=str(certificate))
 
     with (
         serving(
+            "--site",
+            site,
             *("--listen", f"ssl:0:privateKey={certificate}:interface=127.0.0.1"),
             *("--graceful-timeout", "40", "hello.py"),
             cwd=tmp_path,
@@ -707,12 +803,13 @@ def test_idle_tls_connection(write: Write, tmp_path: Path, certificate: Path) ->
         assert server.wait().status == 0
 
 
-def test_request_on_a_kept_connection(write: Write, tmp_path: Path) -> None:
+@both_sites
+def test_request_on_a_kept_connection(write: Write, tmp_path: Path, site: str) -> None:
     """A request that comes while another ends is answered, as its connection's last."""
     write("count.py", COUNT)
 
     with (
-        serving("count.py", cwd=tmp_path) as server,
+        serving("--site", site, "count.py", cwd=tmp_path) as server,
         uploading(server) as upload,
         waiting(server) as kept,
     ):
@@ -730,13 +827,20 @@ def test_request_on_a_kept_connection(write: Write, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("door", DOORS)
-def test_graceful_timeout(write: Write, tmp_path: Path, door: str) -> None:
+@both_sites
+def test_graceful_timeout(write: Write, tmp_path: Path, door: str, site: str) -> None:
     """What has not ended in time is ended, and close() called."""
     write("endless.py", ENDLESS)
 
     with (
         serving(
-            "--graceful-timeout", "0.2", "endless.py", cwd=tmp_path, door=door
+            "--site",
+            site,
+            "--graceful-timeout",
+            "0.2",
+            "endless.py",
+            cwd=tmp_path,
+            door=door,
         ) as server,
         streaming(server) as client,
     ):
@@ -750,14 +854,15 @@ def test_graceful_timeout(write: Write, tmp_path: Path, door: str) -> None:
 
 @pytest.mark.parametrize("second", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("door", DOORS)
+@both_sites
 def test_second_signal(
-    write: Write, tmp_path: Path, door: str, second: signal.Signals
+    write: Write, tmp_path: Path, door: str, second: signal.Signals, site: str
 ) -> None:
     """A second signal ends it all at once, with close() called and status 0."""
     write("endless.py", ENDLESS)
 
     with (
-        serving("endless.py", cwd=tmp_path, door=door) as server,
+        serving("--site", site, "endless.py", cwd=tmp_path, door=door) as server,
         streaming(server) as client,
     ):
         server.signal(signal.SIGINT)

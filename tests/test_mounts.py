@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from commandline import Server, serving
@@ -12,16 +13,19 @@ from twisted.web.server import Site
 from twisted.web.static import Data
 from zope.interface.verify import verifyObject
 
-from twisted_wsgiflush import WSGIResource
+from twisted_wsgiflush import WSGIResource, WSGISite
 from twisted_wsgiflush._mounts import Mounts
+from twisted_wsgiflush._types import WSGIApplication
 from twisted_wsgiflush.testing import BoundedTransport, Turns
 
 
 def ask(resource: IResource, path: str) -> tuple[int, bytes]:
     """The status and body of a response, from a site with this resource as root."""
-    clock = Turns()
-    protocol = Site(resource, reactor=clock).buildProtocol(None)
-    assert protocol is not None
+    return answer(Site(resource, reactor=Turns()).buildProtocol(None), path)
+
+
+def answer(protocol: Any, path: str) -> tuple[int, bytes]:
+    """The status and body of a response, on a connection of its own."""
     transport = BoundedTransport(protocol, 65536)
     protocol.makeConnection(transport)
     protocol.dataReceived(b"GET %b HTTP/1.0\r\n\r\n" % path.encode())
@@ -29,7 +33,7 @@ def ask(resource: IResource, path: str) -> tuple[int, bytes]:
     return int(head.split(b" ")[1]), body
 
 
-def naming(name: str) -> WSGIResource:
+def saying(name: str) -> WSGIApplication:
     """An application that answers with its name and where it thinks that it is."""
 
     def application(environ, start_response):
@@ -37,10 +41,15 @@ def naming(name: str) -> WSGIResource:
         place = f"{name} {environ['SCRIPT_NAME']!r} {environ['PATH_INFO']!r}"
         return [place.encode()]
 
-    return WSGIResource(Turns(), application)
+    return application
 
 
-@pytest.mark.parametrize(
+def naming(name: str) -> WSGIResource:
+    """The same as a resource."""
+    return WSGIResource(Turns(), saying(name))
+
+
+PLACES = pytest.mark.parametrize(
     ("path", "place"),
     [
         ("/", "root '' '/'"),
@@ -63,20 +72,43 @@ def naming(name: str) -> WSGIResource:
         ("http://example.com", "root '' '/'"),
     ],
 )
+
+
+MOUNTS = {
+    "root": "/",
+    "wiki": "/wiki",
+    "admin": "/wiki/admin/",
+    "deep": "/deep/down/here/it",
+    "naïve": "/naïve",
+    "space": "/with space",
+}
+
+
+@PLACES
 def test_longest_path_wins(path: str, place: str) -> None:
     """A request goes to the longest mount that fits, which sees its own place."""
     mounts = Mounts()
-    for name, mount in {
-        "root": "/",
-        "wiki": "/wiki",
-        "admin": "/wiki/admin/",
-        "deep": "/deep/down/here/it",
-        "naïve": "/naïve",
-        "space": "/with space",
-    }.items():
+    for name, mount in MOUNTS.items():
         mounts.mount(mount, naming(name))
 
     status, body = ask(mounts, path)
+
+    assert (status, body.decode()) == (200, place)
+
+
+@PLACES
+@pytest.mark.parametrize("application", MOUNTS)
+def test_longest_path_wins_on_the_fast_site(
+    application: str, path: str, place: str
+) -> None:
+    """It makes no difference whose the site is, and who is only a neighbour."""
+    clock = Turns()
+    site = WSGISite(clock, saying(application), mount=MOUNTS[application])
+    for name, mount in MOUNTS.items():
+        if name != application:
+            site.putChild(mount.strip("/").encode(), naming(name))
+
+    status, body = answer(site.buildProtocol(None), path)
 
     assert (status, body.decode()) == (200, place)
 
@@ -139,8 +171,10 @@ def test_taken_mount(first: str, second: str) -> None:
     assert ask(mounts, first)[1].startswith(b"first")
 
 
-@pytest.fixture(scope="module")
-def files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+@pytest.fixture(scope="module", params=["fast", "twisted"])
+def files(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
     """A server of a directory of files, beside which there is a secret."""
     directory = tmp_path_factory.mktemp("files")
     (directory / "application.py").write_text("def app(*arguments): raise OSError")
@@ -154,9 +188,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     (public / "page.html").write_bytes(b"<p>page")
     (public / "a b.txt").write_bytes(b"text")
     (public / "empty" / "unlisted.txt").write_bytes(b"unlisted")
-    with serving(
-        "application.py", "--static", "/files=public", cwd=directory
-    ) as server:
+    arguments = ["--site", request.param, "--static", "/files=public"]
+    with serving("application.py", *arguments, cwd=directory) as server:
         yield server
         assert "Traceback" not in server.stop().stderr
 

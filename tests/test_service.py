@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 from twisted.application.service import IService
@@ -25,11 +26,14 @@ from twisted.python.usage import Options as UsageOptions
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
-from twisted_wsgiflush import WSGIResource, __version__
-from twisted_wsgiflush._graceful import GracefulSite
+from twisted_wsgiflush import WSGIResource, WSGISite, __version__
+from twisted_wsgiflush._graceful import Connections, GracefulSite
 from twisted_wsgiflush._types import WSGIApplication
+from twisted_wsgiflush.limits import Limits
 from twisted_wsgiflush.service import Options, WSGIService, makeService
 from twisted_wsgiflush.testing import GET, BoundedTransport, Served, Turns
+
+both_sites = pytest.mark.parametrize("site", ["fast", "twisted"])
 
 
 def parsed(*arguments: str) -> Options:
@@ -39,6 +43,22 @@ def parsed(*arguments: str) -> Options:
 
 
 # -- the options ----------------------------------------------------------------------
+
+# In the order of Limits: the option of each, a text for it, and what that means.
+LIMITS: dict[str, tuple[str, Any]] = {
+    "request-line-size": ("1000", 1000),
+    "header-size": ("2000", 2000),
+    "header-count": ("30", 30),
+    "body-size": ("4000", 4000),
+    "header-timeout": ("5", 5.0),
+    "body-timeout": ("0.5", 0.5),
+    "keep-alive-timeout": ("none", None),
+    "send-timeout": ("7", 7.0),
+    "response-timeout": ("1e3", 1000.0),
+    "suspend-timeout": ("0", None),
+    "half-close-timeout": (".5", 0.5),
+    "max-connections": ("10", 10),
+}
 
 
 def test_defaults() -> None:
@@ -56,6 +76,10 @@ def test_defaults() -> None:
         "no-validation": 0,
         "wsgi2": 0,
         "debug": 0,
+        "site": "fast",
+        "stream-input": 0,
+        **dict.fromkeys(LIMITS),
+        "limits": Limits(),
     }
 
 
@@ -67,7 +91,8 @@ def test_all_of_them(tmp_path: Path) -> None:
             *("--listen", "tcp:80", "--listen=unix:/run/wiki.sock"),
             *("--static", f"/static={tmp_path}", f"--static=/media/={tmp_path}"),
             *("--access-log", "-", "--graceful-timeout", "2.5"),
-            *("--no-validation", "--wsgi2"),
+            *("--no-validation", "--wsgi2", "--site=fast", "--stream-input"),
+            *(f"--{option}={value}" for option, (value, _) in LIMITS.items()),
             *("--forwarded-allow-ips", "unix, 10.0.0.0/8"),
             "wiki:create_app",
         )
@@ -84,6 +109,10 @@ def test_all_of_them(tmp_path: Path) -> None:
         "no-validation": 1,
         "wsgi2": 1,
         "debug": 1,
+        "site": "fast",
+        "stream-input": 1,
+        **{option: text for option, (text, _) in LIMITS.items()},
+        "limits": Limits(*(value for _, value in LIMITS.values())),
     }
 
 
@@ -104,6 +133,35 @@ def test_order(arguments: list[str]) -> None:
     assert options["application"] == "hello.py"
     assert options["debug"]
     assert options["app-dir"] == "src"
+
+
+def test_each_limit_has_an_option() -> None:
+    """By its name, with dashes."""
+    assert [name.replace("_", "-") for name in Limits._fields] == list(LIMITS)
+
+
+@pytest.mark.parametrize("text", ["none", "0"])
+@pytest.mark.parametrize("option", LIMITS)
+def test_no_limit(option: str, text: str) -> None:
+    """Each of the limits may be lifted, and leaves the others as they are."""
+    limits = parsed(f"--{option}", text, "hello.py")["limits"]
+
+    assert limits == Limits()._replace(**{option.replace("-", "_"): None})
+
+
+def test_streamed_bodies_have_no_limit() -> None:
+    """An upload that is streamed takes no room; it has a limit if one is asked for."""
+    options = parsed("--stream-input", "hello.py")
+    assert options["limits"] == Limits()._replace(body_size=None)
+
+    options = parsed("--stream-input", "--body-size=5", "hello.py")
+    assert options["limits"] == Limits()._replace(body_size=5)
+
+
+@both_sites
+def test_sites(site: str) -> None:
+    """Who speaks HTTP/1.1 is chosen by name."""
+    assert parsed("--site", site, "hello.py")["site"] == site
 
 
 def test_name_with_a_dash() -> None:
@@ -165,6 +223,44 @@ def test_command_line_of_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
             )
             for seconds in ("soon", "", "-1", "nan", "inf")
         ),
+        (
+            ["--site", "slow", "x.py"],
+            "--site must be fast or twisted, not 'slow'",
+        ),
+        (
+            ["--site", "twisted", "--stream-input", "x.py"],
+            "--stream-input wants --site fast",
+        ),
+        (
+            ["--stream-input=yes", "x.py"],
+            "option --stream-input must not have an argument; try --help",
+        ),
+        *(
+            (
+                [f"--{option}={text}", "--site=twisted", "x.py"],
+                f"--{option} wants --site fast",
+            )
+            for option in LIMITS
+            for text in ("5", "none")
+        ),
+        *(
+            (
+                [f"--{option}={text}", "x.py"],
+                f"--{option} must be a number of seconds, or none, not {text!r}",
+            )
+            for option in LIMITS
+            if option.endswith("-timeout")
+            for text in ("soon", "", "-1", "nan", "inf", "None")
+        ),
+        *(
+            (
+                [f"--{option}={text}", "x.py"],
+                f"--{option} must be a whole number, or none, not {text!r}",
+            )
+            for option in LIMITS
+            if not option.endswith("-timeout")
+            for text in ("many", "", "-1", "nan", "inf", "1.5", "1e3", "1k")
+        ),
         *(
             (
                 ["--forwarded-allow-ips", names, "x.py"],
@@ -217,12 +313,36 @@ def test_help(capsys) -> None:
         "--help",
         "--listen=",
         "--mount=",
+        "--no-validation",
+        "--site=",
         "--static=",
+        "--stream-input",
         "--version",
+        "--wsgi2",
+        *(f"--{limit}=" for limit in LIMITS),
     ):
         assert re.search(rf"^ +{option} +[A-Z/].+", stdout, re.MULTILINE), option
     assert "\n  wsgiflush --listen tcp:80 --listen ssl:443" in stdout
     assert max(map(len, stdout.splitlines())) < 89
+
+
+@pytest.mark.parametrize(
+    ("option", "default"),
+    [
+        ("request-line-size", "8192"),
+        ("body-size", "1073741824"),
+        ("header-timeout", "10"),
+        ("response-timeout", "none"),
+        ("max-connections", "none"),
+    ],
+)
+def test_help_for_a_limit(capsys, option: str, default: str) -> None:
+    """The help tells the default of each limit, in the words that are understood."""
+    with pytest.raises(SystemExit):
+        parsed("--help")
+
+    text = " ".join(capsys.readouterr().out.split())
+    assert re.search(rf" --{option}= [^[]+\[default: {default}\]", text)
 
 
 def test_help_below_another_command(capsys) -> None:
@@ -253,9 +373,10 @@ def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
     sys.modules.pop("served", None)
 
 
-def test_service(directory: Path) -> None:
+@both_sites
+def test_service(directory: Path, site: str) -> None:
     """The options make a service, for any of Twisted's runners."""
-    service = makeService(parsed("served.py"))
+    service = makeService(parsed("--site", site, "--static", "/static=.", "served.py"))
 
     assert verifyObject(IService, service)
     assert service.exit_status == 0
@@ -300,11 +421,12 @@ def test_service(directory: Path) -> None:
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
+@both_sites
 def test_what_cannot_be_served(
-    directory: Path, capfd, arguments: list[str], line: str
+    directory: Path, capfd, arguments: list[str], line: str, site: str
 ) -> None:
     """What is wrong with the options' values is told of in one line, too."""
-    options = parsed(*arguments)
+    options = parsed("--site", site, *arguments)
 
     with pytest.raises(SystemExit) as exited:
         makeService(options)
@@ -419,6 +541,15 @@ def greeting(environ, start_response):
     return [b"hello"]
 
 
+def stock(reactor: FakeReactor, application: WSGIApplication) -> Connections:
+    """What ``--site twisted`` listens with."""
+    resource = WSGIResource(reactor, application)
+    return Connections(reactor, GracefulSite(reactor, resource, None))
+
+
+SITES: dict[str, Any] = {"fast": WSGISite, "twisted": stock}
+
+
 class Harness:
     """A service, and what is around it."""
 
@@ -427,12 +558,13 @@ class Harness:
         application: WSGIApplication = greeting,
         descriptions: tuple[tuple[str, IAddress], ...] = (("tcp:8080", LOCAL),),
         path: str = "/",
+        site: str = "fast",
     ) -> None:
         self.reactor = FakeReactor()
         self.endpoints = [Endpoint(address) for _, address in descriptions]
         self.service = WSGIService(
             self.reactor,
-            GracefulSite(self.reactor, WSGIResource(self.reactor, application), None),
+            SITES[site](self.reactor, application),
             [
                 (description, endpoint)
                 for (description, _), endpoint in zip(
@@ -555,10 +687,11 @@ def test_ready_at_all_endpoints(stdout: StringIO) -> None:
     )
 
 
-def test_no_standard_output(monkeypatch: pytest.MonkeyPatch) -> None:
+@both_sites
+def test_no_standard_output(monkeypatch: pytest.MonkeyPatch, site: str) -> None:
     """A process without a standard output serves, too."""
     monkeypatch.setattr(sys, "__stdout__", None)
-    harness = Harness()
+    harness = Harness(site=site)
 
     harness.start()
 
@@ -591,9 +724,12 @@ def test_endpoint_that_fails_at_once(capfd) -> None:
     )
 
 
-def test_endpoint_that_fails_later(capfd) -> None:
+@both_sites
+def test_endpoint_that_fails_later(capfd, site: str) -> None:
     """An endpoint that cannot be had ends a running server, with status 2."""
-    harness = Harness(descriptions=(("tcp:8080", LOCAL), ("onion:80", LOCAL)))
+    harness = Harness(
+        descriptions=(("tcp:8080", LOCAL), ("onion:80", LOCAL)), site=site
+    )
     harness.service.startService()
     harness.reactor.start()
     harness.endpoints[0].ready.callback(None)
@@ -608,9 +744,10 @@ def test_endpoint_that_fails_later(capfd) -> None:
     assert harness.stop() == [None]
 
 
-def test_listens_too_late() -> None:
+@both_sites
+def test_listens_too_late(site: str) -> None:
     """A port that is there only when the service has stopped is closed again."""
-    harness = Harness()
+    harness = Harness(site=site)
     harness.service.startService()
     harness.reactor.start()
     assert harness.stop() == [None]
@@ -620,9 +757,10 @@ def test_listens_too_late() -> None:
     assert harness.endpoints[0].ports[0].factory is None
 
 
-def test_stops_listening() -> None:
+@both_sites
+def test_stops_listening(site: str) -> None:
     """At the end no new client is accepted."""
-    harness = Harness()
+    harness = Harness(site=site)
     harness.start()
 
     stopped = harness.stop()
@@ -632,14 +770,15 @@ def test_stops_listening() -> None:
     assert not harness.service.running
 
 
-def test_stops_when_the_last_response_has_ended() -> None:
+@both_sites
+def test_stops_when_the_last_response_has_ended(site: str) -> None:
     """The service has stopped when the last byte of what was in flight is sent."""
 
     def application(environ, start_response):
         start_response("200 OK", [])
         yield from (b"one", b"two", b"three")
 
-    harness = Harness(application)
+    harness = Harness(application, site=site)
     harness.start()
     client = harness.connect(GET)
     client.turn(2)
@@ -648,6 +787,53 @@ def test_stops_when_the_last_response_has_ended() -> None:
 
     assert stopped == []
     assert client.read().endswith(b"three\r\n0\r\n\r\n")
+    assert stopped == [None]
+
+
+POST = b"POST / HTTP/1.1\r\nHost: example.com\r\nContent-Length: 6\r\n\r\n"
+
+
+@both_sites
+def test_idle_connections_are_closed_when_nothing_is_in_flight(site: str) -> None:
+    """Until then they are there for requests that may be on their way."""
+    harness = Harness(site=site)
+    harness.start()
+    uploading = harness.connect(POST + b"abc")
+    one, two, new = harness.connect(GET), harness.connect(GET), harness.connect()
+    assert one.read().endswith(b"hello")
+    assert two.read().endswith(b"hello")
+
+    stopped = harness.stop()
+    assert not any(client.closed for client in (one, two, new))
+
+    one.send(GET)
+    response = one.read()
+    assert b"\r\nConnection: close\r\n" in response
+    assert response.endswith(b"hello")
+    assert one.closed
+    assert not any(client.closed for client in (two, new))
+
+    uploading.send(b"def")
+    assert uploading.read().endswith(b"hello")
+    assert two.closed
+    assert new.closed
+    for client in (two, new):
+        client.drain()
+    assert stopped == [None]
+
+
+@both_sites
+def test_client_in_flight_that_leaves(site: str) -> None:
+    """It is the last thing in flight, too."""
+    harness = Harness(site=site)
+    harness.start()
+    uploading, waiting = harness.connect(POST), harness.connect()
+    stopped = harness.stop()
+
+    uploading.leave()
+    assert waiting.closed
+    waiting.drain()
+
     assert stopped == [None]
 
 
@@ -668,8 +854,9 @@ def test_signal(logged, number: signal.Signals) -> None:
     )
 
 
+@both_sites
 @pytest.mark.parametrize("number", SIGNALS)
-def test_second_signal(logged, number: signal.Signals) -> None:
+def test_second_signal(logged, number: signal.Signals, site: str) -> None:
     """A second signal ends what the first waits for, and close() is called."""
     closed = []
 
@@ -684,7 +871,7 @@ def test_second_signal(logged, number: signal.Signals) -> None:
         def close(self) -> None:
             closed.append(self)
 
-    harness = Harness(Endless)
+    harness = Harness(Endless, site=site)
     harness.start()
     client = harness.connect(GET)
     signal.raise_signal(signal.SIGTERM)

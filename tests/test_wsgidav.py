@@ -14,17 +14,26 @@ from commandline import CHECKOUT, Server, serving
 SIZE = 50_000_000
 
 
+@pytest.fixture(scope="module", params=["fast", "twisted"])
+def site(request: pytest.FixtureRequest) -> str:
+    """Who speaks HTTP/1.1."""
+    name: str = request.param
+    return name
+
+
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What is served."""
+def folder(site: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What is served, anew for each."""
     return tmp_path_factory.mktemp("folder")
 
 
 @pytest.fixture(scope="module")
-def webdav(folder: Path) -> Iterator[Server]:
+def webdav(site: str, folder: Path) -> Iterator[Server]:
     """A server of the example."""
     wrapper = ["env", f"FOLDER={folder}"]
-    with serving("examples/webdav.py", cwd=CHECKOUT, wrapper=wrapper) as server:
+    with serving(
+        "--site", site, "examples/webdav.py", cwd=CHECKOUT, wrapper=wrapper
+    ) as server:
         yield server
         ended = server.stop()
     assert ended.status == 0

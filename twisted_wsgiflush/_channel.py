@@ -74,6 +74,21 @@ class Phase(enum.Enum):
     __hash__ = object.__hash__  # An Enum's own is written in Python.
 
 
+# To reach a member through its Enum takes Python 3.11 as long as three calls.
+(
+    IDLE,
+    HEAD,
+    BODY,
+    RESPONSE,
+    DISCARDING,
+    SENDING,
+    NEIGHBOUR,
+    HANDED_OVER,
+    CLOSING,
+    LOST,
+) = Phase
+
+
 @implementer(IHalfCloseableProtocol)
 class Channel(Protocol):
     """
@@ -86,7 +101,7 @@ class Channel(Protocol):
 
     def __init__(self, site: WSGISite) -> None:
         self.site = site
-        self.phase = Phase.IDLE
+        self.phase = IDLE
         self.patience = Patience(self, site.limits, site.now)
         self.pump: Pump | None = None
         self.body: RequestBody | None = None
@@ -130,9 +145,9 @@ class Channel(Protocol):
             self._begin()
         if self.body is not None and not self.body.ended:
             data = self._receive_body(data)
-        if self.phase is Phase.HANDED_OVER:
+        if self.phase is HANDED_OVER:
             self._other.dataReceived(data)
-        elif self.phase is Phase.CLOSING or self._lost_track:
+        elif self.phase is CLOSING or self._lost_track:
             self._leave_over(len(data))
         else:
             self._buffer = self._buffer + data if self._buffer else data
@@ -163,7 +178,7 @@ class Channel(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The connection is gone."""
-        self.phase = Phase.LOST
+        self.phase = LOST
         self.patience.end()
         self.output.stopProducing()
         if self._turn is not None:
@@ -189,7 +204,7 @@ class Channel(Protocol):
         self._common, self._remote, self._peer = self.site.addresses(transport)
         if getattr(transport, "negotiatedProtocol", None) == b"h2":
             self.output.detach()
-            self.phase = Phase.HANDED_OVER
+            self.phase = HANDED_OVER
             self.patience.end()
             self._other = self.site.http2()
             self._other.makeConnection(transport)
@@ -220,9 +235,9 @@ class Channel(Protocol):
     def _take_request(self) -> bool:
         """Serve the next request, if it is there."""
         phase = self.phase
-        if phase is Phase.IDLE or phase is Phase.HEAD:
+        if phase is IDLE or phase is HEAD:
             return bool(self._buffer) and self._take_head()
-        if phase is Phase.BODY:
+        if phase is BODY:
             assert self.body is not None
             if self.body.ended:
                 self._environ["CONTENT_LENGTH"] = str(self.body.size)
@@ -280,8 +295,8 @@ class Channel(Protocol):
         self._seen = len(self._buffer)
         if self.half_closed_at is not None:
             raise _INCOMPLETE
-        if self.phase is Phase.IDLE:
-            self.phase = Phase.HEAD
+        if self.phase is IDLE:
+            self.phase = HEAD
             self.patience.head_begins()
 
     # --- bodies
@@ -334,7 +349,7 @@ class Channel(Protocol):
         if self.site.stream_input:
             self._serve(None)
             return
-        self.phase = Phase.BODY
+        self.phase = BODY
         self.patience.body_begins()
         self.want_body()
         if self._buffer:
@@ -353,18 +368,18 @@ class Channel(Protocol):
             _log.failure("Cannot keep the body of a request")
             self.refuse_body(Refused(500, "This server has no room for the body."))
             return b""
-        if self.phase is Phase.NEIGHBOUR:
+        if self.phase is NEIGHBOUR:
             self._other.dataReceived(data[: len(data) - len(rest)])
-        elif self.phase is Phase.DISCARDING and body.ended:
+        elif self.phase is DISCARDING and body.ended:
             self.body = None
             self._next_when_sent()
         return rest
 
     def refuse_body(self, refused: Refused) -> None:
         """The body that is coming is none, or too much, or too slow."""
-        if self.phase is Phase.RESPONSE:
+        if self.phase is RESPONSE:
             self.lose_body(refused)
-        elif self.phase is Phase.DISCARDING:
+        elif self.phase is DISCARDING:
             self._close(linger=True)
         else:
             self.refuse(refused)
@@ -378,7 +393,7 @@ class Channel(Protocol):
         environ["wsgi.errors"] = ErrorLog(name)
         if site.access_log is not None:
             self._who, self._asked = environ["REMOTE_ADDR"], what_is_asked(environ)
-        self.phase = Phase.RESPONSE
+        self.phase = RESPONSE
         self.patience.response_begins()
         self._sink = sink = HTTP1Sink(
             self,
@@ -450,7 +465,8 @@ class Channel(Protocol):
 
     def response_ended(self, *, close: bool) -> None:
         """The response is complete."""
-        self._write_log()
+        if self.site.access_log is not None:
+            self._write_log()
         body = self.body
         unread = body is not None and not body.ended
         if close or self.site.draining:
@@ -466,7 +482,8 @@ class Channel(Protocol):
 
     def response_cut(self, *, reset: bool) -> None:
         """The response will not be complete."""
-        self._write_log()
+        if self.site.access_log is not None:
+            self._write_log()
         if reset:
             self._forget_request()
             self.abort()
@@ -477,7 +494,7 @@ class Channel(Protocol):
         """All that was written is with the kernel."""
         if self._sink is not None:
             self._sink.drained()
-        elif self.phase is Phase.SENDING:
+        elif self.phase is SENDING:
             self._next()
 
     def _discard_body(self) -> None:
@@ -488,25 +505,27 @@ class Channel(Protocol):
         self._forget_request()
         self.body = body
         self._nobody_reads = False
-        self.phase = Phase.DISCARDING
+        self.phase = DISCARDING
         self.patience.body_begins()
         self._read_or_not()
 
     def _next_when_sent(self) -> None:
         if self.output.full:
-            self.phase = Phase.SENDING
+            self.phase = SENDING
             self.patience.watch()
         else:
             self._next()
 
     def _next(self) -> None:
         """Be ready for the next request."""
-        self.phase = Phase.IDLE
+        self.phase = IDLE
         self.patience.idle()
-        if self.half_closed_at is not None and not self._buffer:
-            self.close()
-        elif self._buffer:
+        if self._buffer:
             self._go_on()
+        elif self.half_closed_at is not None:
+            self.close()
+        else:
+            self.site.settle()
 
     def _forget_request(self) -> None:
         self.pump = self._sink = None
@@ -530,7 +549,7 @@ class Channel(Protocol):
         self.patience.end()
         self.output.detach()
         for_good = self._head.upgrade
-        self.phase = Phase.HANDED_OVER if for_good else Phase.NEIGHBOUR
+        self.phase = HANDED_OVER if for_good else NEIGHBOUR
         if self._head.has_body and not for_good:
             self.body = RequestBody(self._head, self.site.limits)
             self.body.discard()
@@ -551,11 +570,11 @@ class Channel(Protocol):
     def neighbour_done(self, *, persistent: bool) -> None:
         """Twisted's channel gives the connection back."""
         self._other = None
-        if self.phase is Phase.LOST:
+        if self.phase is LOST:
             return
         self.output.attach_again()
         unread = self.body is not None and not self.body.ended
-        if self.phase is Phase.HANDED_OVER or not persistent:
+        if self.phase is HANDED_OVER or not persistent:
             self._close(linger=unread)
         elif unread:
             self._discard_body()
@@ -564,6 +583,13 @@ class Channel(Protocol):
             self._next_when_sent()
 
     # --- the end
+
+    @property
+    def busy(self) -> bool:
+        """Whether something of a request has come, and is not done with."""
+        if self.phase is IDLE:
+            return bool(self._buffer)
+        return self.phase not in (HANDED_OVER, CLOSING, LOST)
 
     def refuse(self, refused: Refused) -> None:
         """Answer in place of the application, and serve nothing more."""
@@ -587,12 +613,15 @@ class Channel(Protocol):
         """Let the response be the last."""
         if self._sink is not None:
             self._sink.persistent = False
-        elif self.phase is Phase.IDLE:
+
+    def close_idle(self) -> None:
+        """Close a connection that waits for a request."""
+        if self.phase is IDLE:
             self.close()
 
     def close_handed_over(self) -> None:
         """Close a connection that has served its last request."""
-        if self.phase is Phase.HANDED_OVER:
+        if self.phase is HANDED_OVER:
             # TLS does not close while it has a producer; the other protocol is one.
             self._transport.unregisterProducer()
             self._transport.loseConnection()
@@ -618,11 +647,12 @@ class Channel(Protocol):
             the response by a reset (RFC 9112, 9.6), so it is read from for a while.
         """
         self._forget_request()
-        self.phase = Phase.CLOSING
+        self.phase = CLOSING
         self._buffer = b""
         self.patience.closing()
         self.output.close(half=linger and self.half_closed_at is None)
         self._read_or_not()
+        self.site.settle()
 
     def _leave_over(self, size: int) -> None:
         self._left_over += size
@@ -634,8 +664,8 @@ class Channel(Protocol):
         transport: Any = self.transport
         wants_to_read = (
             not self._nobody_reads and len(self._buffer) <= READ_AHEAD
-        ) or self.phase is Phase.CLOSING
-        if self.reading == wants_to_read or self.phase is Phase.LOST:
+        ) or self.phase is CLOSING
+        if self.reading == wants_to_read or self.phase is LOST:
             return
         self.reading = wants_to_read
         if wants_to_read:

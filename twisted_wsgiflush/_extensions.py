@@ -26,12 +26,6 @@ from ._types import Environ, Headers
 from ._validation import Conditions, Freshness, conditions_of, not_modified
 from .errors import AlreadySuspended, ResponseError
 
-# The same for every request.
-_CONSTANT: Environ = {
-    "wsgi.asynchronous": True,
-    "wsgi.response_error": ResponseError,
-}
-
 
 class Response(Protocol):
     """What the extensions ask of a response."""
@@ -89,7 +83,8 @@ class Extensions:
         self._due: Suspension | None = None
         self._in_force: Suspension | None = None
         self._ended = False
-        environ.update(_CONSTANT)
+        environ["wsgi.asynchronous"] = True
+        environ["wsgi.response_error"] = ResponseError
         environ["wsgi.pause_output"] = self.pause_output
         environ["x-wsgiorg.flush"] = self.flush
         environ["x-wsgiorg.suspend"] = self.suspend

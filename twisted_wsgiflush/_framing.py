@@ -8,7 +8,7 @@ the chunked coding, and checks chunk sizes, extensions and trailers to the lette
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol, cast
+from typing import Protocol
 
 import httptools
 
@@ -41,12 +41,12 @@ class ByLength:
     """
     Delimited by its Content-Length.
 
-    :param length: bytes, more than none.
+    :param length: bytes.
     :param receiver: is called with each block.
     """
 
     def __init__(self, length: int, receiver: Callable[[bytes], object]) -> None:
-        self.ended = False
+        self.ended = not length
         self._left = length
         self._receiver = receiver
 
@@ -75,6 +75,7 @@ class Chunked:
         # Bytes that may still come beside those of the body.
         self._overhead = trailers_size
         self._tail = b""
+        self._raised: Exception | None = None
         self._parser = httptools.HttpRequestParser(self)
         self._parser.feed_data(_BEFORE_CHUNKS)
 
@@ -96,7 +97,11 @@ class Chunked:
     def on_body(self, block: bytes) -> None:
         """There is a block; llhttp says so."""
         self._overhead += len(block)
-        self._receiver(block)
+        try:
+            self._receiver(block)
+        except Exception as error:
+            self._raised = error
+            raise
 
     def on_message_complete(self) -> None:
         """The body has ended; llhttp says so."""
@@ -115,9 +120,11 @@ class Chunked:
         self._overhead -= len(data)
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserCallbackError as error:
-            # What the receiver has raised.
-            raise cast(Exception, error.__context__) from None
+        except httptools.HttpParserCallbackError:
+            # What the receiver has raised.  It is the error's context only if nobody
+            # up there handles another one, such as an application's.
+            assert self._raised is not None
+            raise self._raised from None
         except httptools.HttpParserError as error:
             raise Refused(400, f"{error}.") from None
         if self._overhead < 0:

@@ -28,6 +28,10 @@ class Framing(enum.Enum):
     CLOSE = "with the connection"
 
 
+# To reach a member through its Enum takes Python 3.11 as long as three calls.
+_NONE, _CHUNKED, _CLOSE = Framing
+
+
 class Connection(Protocol):
     """The channel, as a response sees it."""
 
@@ -86,7 +90,7 @@ class HTTP1Sink:
         self._connection = connection
         self._output = connection.output
         self._of_1_0 = of_1_0
-        self._framing = Framing.NONE
+        self._framing = _NONE
         # Waits for the first block, or for the end.
         self._head = b""
         self._pump: Pump | None = None
@@ -106,8 +110,18 @@ class HTTP1Sink:
         if not self._output.idle:
             self._rest()
 
-    def send_head(self, head: Head, *, body: bool, close: bool) -> None:
+    def send_whole(self, head: Head, body: bytes) -> None:
         """See :class:`twisted_wsgiflush._response.Sink`, as for the others."""
+        self.send_head(head, body=True, close=False)
+        self.sent = len(body)
+        if len(body) < LARGE:
+            self._output.write(self._head + body)
+        else:
+            self._output.write_parts([self._head, body])
+        self._connection.response_ended(close=not self.persistent)
+
+    def send_head(self, head: Head, *, body: bool, close: bool) -> None:
+        """Send the status line and headers."""
         self.code = head.code
         lines = head.lines + self._connection.added_fields(head)
         if head.content_length is None and head.code >= 200:
@@ -123,7 +137,7 @@ class HTTP1Sink:
         """Send a block of the body, after the head."""
         self.sent += len(block)
         before, self._head, after = self._head, b"", b""
-        if self._framing is Framing.CHUNKED:
+        if self._framing is _CHUNKED:
             before += b"%x\r\n" % len(block)
             after = b"\r\n"
         if len(block) < LARGE:
@@ -146,7 +160,7 @@ class HTTP1Sink:
     def finish(self, *, close: bool) -> None:
         """The response is complete."""
         self._pump = None
-        last = _LAST_CHUNK if self._framing is Framing.CHUNKED else b""
+        last = _LAST_CHUNK if self._framing is _CHUNKED else b""
         if self._head or last:
             self._output.write(self._head + last)
         self._connection.response_ended(close=close or not self.persistent)
@@ -155,7 +169,7 @@ class HTTP1Sink:
         """Close the connection without the last chunk, or the missing bytes."""
         self._pump = None
         self.push()
-        self._connection.response_cut(reset=self._framing is Framing.CLOSE)
+        self._connection.response_cut(reset=self._framing is _CLOSE)
 
     def lost(self) -> None:
         """The connection is gone."""
@@ -172,10 +186,10 @@ class HTTP1Sink:
         if not self._of_1_0:
             # Also for HEAD, which is answered as GET would be (RFC 9110, 9.3.2).
             if body:
-                self._framing = Framing.CHUNKED
+                self._framing = _CHUNKED
             return b"Transfer-Encoding: chunked\r\n"
         if body:
-            self._framing = Framing.CLOSE
+            self._framing = _CLOSE
             self.persistent = False
         return b""
 

@@ -196,25 +196,34 @@ class Pump:
 
     def _call(self, application: WSGIApplication) -> None:
         app_iter: Any = self._ask(self._enter, application)
-        self._app_iter = app_iter
-        if self._response.over:
+        response = self._response
+        if response.over:
+            self._app_iter = app_iter
             self._close()
-        elif self._response.has_enough:
-            self._finish()
         elif (
             (type(app_iter) is list or type(app_iter) is tuple)
             and len(app_iter) < 2
             and not self._extensions.due
         ):
             block = self._checked(app_iter[0]) if app_iter else b""
-            self._response.declare_length(len(block))
             if self._consumer.full:
                 # Behind responses that the client does not read, this one waits.
+                response.declare_length(len(block))
+                self._app_iter = app_iter
                 self._begin()
+            elif response.has_enough:
+                self._finish()
             else:
-                self._whole(block)
+                # A list has no close(); so the response may end at once.
+                self._close()
+                if not response.whole(block):
+                    self._whole(block)
         else:
-            self._begin()
+            self._app_iter = app_iter
+            if response.has_enough:
+                self._finish()
+            else:
+                self._begin()
 
     def _enter(self, application: WSGIApplication) -> Iterable[bytes]:
         begun.set(self._begun)
@@ -282,7 +291,8 @@ class Pump:
         else:
             self._extensions.end()
         app_iter, self._app_iter, self._iterator = self._app_iter, (), _NOTHING
-        begun_before = self._begun[:]  # What close() begins is not in there.
+        # What close() begins is not in there.
+        begun_before, self._begun = self._begun[:], []
         try:
             close = getattr(app_iter, "close", None)
             if close is not None:

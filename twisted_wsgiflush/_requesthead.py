@@ -13,12 +13,19 @@ import re
 import sys
 from collections.abc import Callable
 from functools import lru_cache
-from typing import TypeAlias, cast
+from typing import TypeAlias
 from urllib.parse import unquote_to_bytes
 
 import httptools
 
-from ._rules import ABSOLUTE_FORM, Refused, host_and_port, is_host, variable_of
+from ._rules import (
+    ABSOLUTE_FORM,
+    SHORT_KEY,
+    Refused,
+    host_and_port,
+    is_host,
+    variable_of,
+)
 from ._types import Environ
 from .limits import Limits
 
@@ -33,6 +40,9 @@ _ANY_REQUEST_LINE = b"GET / HTTP/1.1\r\n"
 
 # Bytes of a head up to which it is remembered, for it may come again.
 SHORT = 2048
+
+# Of a Content-Length: many more than are needed.
+_MOST_DIGITS = 100
 
 # RFC 9112, 2.2; RFC 9110, 5.5: not in a head, whatever is still to come.
 _NEVER = re.compile(rb"\r[^\n]|(?<!\r)\n|\0")
@@ -102,6 +112,7 @@ class HeadReader:
         self._header_count = _bound(limits.header_count)
         self._head = NO_HEAD
         self._repeated: dict[str, list[str]] = {}
+        self._refused: Refused | None = None
         self._parser = httptools.HttpRequestParser(self)
         self._known = lru_cache(maxsize=256)(self._read)
 
@@ -157,11 +168,16 @@ class HeadReader:
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """There is a field; llhttp says so."""
-        variable, rule = _known(name)
+        known = _known if len(name) <= SHORT_KEY else _known.__wrapped__
+        variable, rule = known(name)
         # RFC 9112, 5.1: llhttp leaves a tab at the end.
         text = value.strip(b" \t").decode("latin-1")
         if rule is not None:
-            rule(self._head, text)
+            try:
+                rule(self._head, text)
+            except Refused as refused:
+                self._refused = refused
+                raise
         if variable is not None:
             variables = self._head.variables
             if variable not in variables:
@@ -178,10 +194,12 @@ class HeadReader:
             self._parser.feed_data(_ANY_REQUEST_LINE + fields)
         except httptools.HttpParserUpgrade:
             pass  # Whoever serves the request may heed that, or not.
-        except httptools.HttpParserCallbackError as error:
+        except httptools.HttpParserCallbackError:
             self._parser = httptools.HttpRequestParser(self)
-            # What on_header has raised.
-            raise cast(Exception, error.__context__) from None
+            # What on_header has raised.  It is the error's context only if nobody
+            # up there handles another one, such as an application's.
+            assert self._refused is not None
+            raise self._refused from None
         except httptools.HttpParserError as error:
             self._parser = httptools.HttpRequestParser(self)
             raise Refused(400, f"{error}.") from None
@@ -189,7 +207,12 @@ class HeadReader:
             # RFC 9110, 5.3, and RFC 9113, 8.2.3.
             comma = "; " if variable == "HTTP_COOKIE" else ","
             head.variables[variable] = comma.join(values)
-        if head.has_body or head.close or head.upgrade:
+        if (
+            head.has_body
+            or head.close
+            or head.upgrade
+            or "HTTP_PROXY_CONNECTION" in head.variables  # To llhttp it is Connection.
+        ):
             # This parser now waits for something else than a head.
             self._parser = httptools.HttpRequestParser(self)
 
@@ -229,7 +252,11 @@ def _host(head: RequestHead, value: str) -> None:
 
 
 def _content_length(head: RequestHead, value: str) -> None:
-    head.content_length = int(value)  # llhttp has seen that it is a number.
+    # llhttp has seen that it is a number, of less than 2 ** 64; but int() also counts
+    # the zeros before it (sys.set_int_max_str_digits).
+    if len(value) > _MOST_DIGITS:
+        raise Refused(400, "The Content-Length has too many digits.")
+    head.content_length = int(value)
 
 
 def _transfer_encoding(head: RequestHead, value: str) -> None:

@@ -79,8 +79,15 @@ class RequestSink:
         if self.full:
             pump.pauseProducing()
 
-    def send_head(self, head: Head, *, body: bool, close: bool) -> None:
+    def send_whole(self, head: Head, body: bytes) -> None:
         """See :class:`twisted_wsgiflush._response.Sink`, as for the others."""
+        self.send_head(head, body=True, close=False)
+        if body:
+            self.write(body)
+        self.finish(close=False)
+
+    def send_head(self, head: Head, *, body: bool, close: bool) -> None:
+        """Send the status line and headers."""
         request = self._request
         request.defaultContentType = None  # Site would add text/html.
         request.setResponseCode(head.code, head.reason)

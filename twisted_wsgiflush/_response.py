@@ -14,7 +14,22 @@ from twisted.logger import Logger
 from twisted.web.http import NO_CONTENT, NOT_MODIFIED
 
 from ._head import Head, checked_head
-from ._states import REFUSALS, TRANSITIONS, Event, State
+from ._states import (
+    ABORTED,
+    BLOCK,
+    EXHAUSTED,
+    FAILED,
+    FINISHED,
+    HEADERS_SENT,
+    HEADERS_SET,
+    LOST,
+    REFUSALS,
+    RESTART,
+    START,
+    TRANSITIONS,
+    WAITING,
+    Event,
+)
 from ._types import ExcInfo, Headers
 from ._validation import Freshness
 from .errors import BodyTooShort, WrongType
@@ -28,6 +43,13 @@ class Sink(Protocol):
 
     head_only: bool
     """Whether the request's method is HEAD."""
+
+    def send_whole(self, head: Head, body: bytes) -> None:
+        """
+        Send a response that has just its Content-Length, and is complete with that.
+
+        The connection may go on.
+        """
 
     def send_head(self, head: Head, *, body: bool, close: bool) -> None:
         """
@@ -73,7 +95,7 @@ class Response:
     )
 
     def __init__(self, sink: Sink, request_name: str) -> None:
-        self.state = State.WAITING
+        self.state = WAITING
         self._sink = sink
         self._request_name = request_name
         self._head: Head | None = None
@@ -86,17 +108,17 @@ class Response:
     @property
     def over(self) -> bool:
         """Whether there is nothing left to do."""
-        return self.state is State.FINISHED or self.state is State.ABORTED
+        return self.state is FINISHED or self.state is ABORTED
 
     @property
     def replaceable(self) -> bool:
         """Whether nothing of it is sent yet."""
-        return self.state is State.WAITING or self.state is State.HEADERS_SET
+        return self.state is WAITING or self.state is HEADERS_SET
 
     @property
     def has_enough(self) -> bool:
         """Whether the client has all it may get, so that no block is wanted."""
-        return self.state is State.HEADERS_SENT and (
+        return self.state is HEADERS_SENT and (
             self._cut_at_length or not self._has_body
         )
 
@@ -120,11 +142,11 @@ class Response:
         With ``exc_info`` and the headers already sent it raises what is in there.
         """
         try:
-            if exc_info and self.state is State.HEADERS_SENT:
+            if exc_info and self.state is HEADERS_SENT:
                 assert exc_info[1] is not None
                 raise exc_info[1].with_traceback(exc_info[2])
             head = checked_head(status, headers)
-            self._upon(Event.RESTART if exc_info else Event.START)
+            self._upon(RESTART if exc_info else START)
         finally:
             # PEP 3333, "The start_response() Callable": avoid a circular reference.
             exc_info = None
@@ -139,7 +161,7 @@ class Response:
         a sequence of one block.
         """
         head = self._head
-        if self.state is not State.HEADERS_SET:
+        if self.state is not HEADERS_SET:
             return  # Sent already, or the end will tell that it is missing.
         assert head is not None
         if head.content_length is not None or not self._may_have_body:
@@ -155,7 +177,7 @@ class Response:
         :param fresh: is asked for the headers of a 304 to send in place of them.
         :raises StartResponseMissing: when there are none.
         """
-        if fresh is not None and self.state is State.HEADERS_SET:
+        if fresh is not None and self.state is HEADERS_SET:
             assert self._head is not None
             headers = fresh(str(self._head.code), _decoded(self._head.headers))
             if headers is not None:
@@ -173,12 +195,12 @@ class Response:
         :raises StartResponseMissing: before ``start_response``.
         :raises ResponseOver: after the end.
         """
-        first = self.state is State.HEADERS_SET
-        self._upon(Event.BLOCK)
+        first = self.state is HEADERS_SET
+        self._upon(BLOCK)
         if first:
             self._send_head()
         # Lost before, or while sending.
-        if not self._has_body or self.state is not State.HEADERS_SENT:
+        if not self._has_body or self.state is not HEADERS_SENT:
             return
         if self._unsent is not None:
             if len(block) > self._unsent:
@@ -188,6 +210,25 @@ class Response:
         if block:
             self._sink.write(block)
 
+    def whole(self, body: bytes) -> bool:
+        """
+        Send all of the body, and end, if that is all there is to do.
+
+        :returns: whether it was; else nothing was done but to declare the length.
+        """
+        self.declare_length(len(body))
+        head = self._head
+        if (
+            head is None
+            or self.state is not HEADERS_SET
+            or head.content_length != len(body)
+            or not self._has_body
+        ):
+            return False
+        self._upon(EXHAUSTED)
+        self._sink.send_whole(head, body)
+        return True
+
     def end(self) -> None:
         """
         The application has given all of its body.
@@ -195,7 +236,7 @@ class Response:
         :raises StartResponseMissing: before ``start_response``.
         :raises BodyTooShort: when Content-Length promised more.
         """
-        if self.state is State.HEADERS_SET and self._has_body and self._promised():
+        if self.state is HEADERS_SET and self._has_body and self._promised():
             self.commit()  # So that the client can see what was promised and not kept.
         if self._unsent and not self.over:
             assert self._head is not None
@@ -203,8 +244,8 @@ class Response:
                 f"Content-Length is {self._head.content_length} and the body ended "
                 f"{self._unsent} bytes before; give all of it or no Content-Length"
             )
-        first = self.state is State.HEADERS_SET
-        self._upon(Event.EXHAUSTED)
+        first = self.state is HEADERS_SET
+        self._upon(EXHAUSTED)
         if first:
             self._send_head()
         self._sink.finish(close=self._closes())
@@ -216,10 +257,10 @@ class Response:
         When the head of its own response is sent already, cut that short.
         """
         before = self.state
-        self._upon(Event.FAILED)
-        if before is State.HEADERS_SENT:
+        self._upon(FAILED)
+        if before is HEADERS_SENT:
             self._sink.cut()
-        elif before is State.WAITING or before is State.HEADERS_SET:
+        elif before is WAITING or before is HEADERS_SET:
             self._sink.send_head(head, body=not self._sink.head_only, close=False)
             if not self._sink.head_only:
                 self._sink.write(body)
@@ -227,7 +268,7 @@ class Response:
 
     def lost(self) -> None:
         """The client has gone away: nothing is sent any more."""
-        self._upon(Event.LOST)
+        self._upon(LOST)
         self._sink.lost()
 
     def _upon(self, event: Event) -> None:
@@ -248,7 +289,7 @@ class Response:
     def _push(self) -> None:
         # PEP 3333, "The write() Callable": what is written is on its way to the
         # client "while the application proceeds onward".
-        if self.state is State.HEADERS_SENT:
+        if self.state is HEADERS_SENT:
             self._sink.push()
 
     def _send_head(self) -> None:

@@ -7,9 +7,14 @@ Expressions and pure functions; who asks decides what comes of it.
 from __future__ import annotations
 
 import re
-from functools import lru_cache
+from collections.abc import Callable
+from functools import lru_cache, wraps
+from typing import TypeVar
 
 from twisted.internet.abstract import isIPv6Address
+
+_Key = TypeVar("_Key", str, bytes)
+_Value = TypeVar("_Value")
 
 # RFC 9112, 3.2.2, with RFC 9110, 4.2.4: no userinfo.
 ABSOLUTE_FORM = re.compile(
@@ -31,8 +36,24 @@ class Refused(Exception):
         self.why = why
 
 
+# Longer ones are not remembered: they are no client's that means well, and a thousand
+# of them would take tens of megabytes.
+SHORT_KEY = 256
+
+
+def remembered(function: Callable[[_Key], _Value]) -> Callable[[_Key], _Value]:
+    """Remember what it gives for a thousand keys that clients have sent lately."""
+    cached = lru_cache(maxsize=1024)(function)
+
+    @wraps(function)
+    def remembering(key: _Key) -> _Value:
+        return cached(key) if len(key) <= SHORT_KEY else function(key)
+
+    return remembering
+
+
 # Clients ask for few hosts, and for each of them often.
-@lru_cache(maxsize=1024)
+@remembered
 def is_host(value: bytes) -> bool:
     """Whether this is what a Host header may say (RFC 9110, 7.2)."""
     match = _HOST.fullmatch(value)
@@ -41,7 +62,7 @@ def is_host(value: bytes) -> bool:
     return match["ipv6"] is None or isIPv6Address(match["ipv6"].decode())
 
 
-@lru_cache(maxsize=1024)
+@remembered
 def host_and_port(host: str) -> tuple[str, str]:
     """The two parts of a Host header that is valid; the port may be empty."""
     end_of_address = host.find("]") + 1
@@ -49,7 +70,7 @@ def host_and_port(host: str) -> tuple[str, str]:
     return (host, "") if colon < 0 else (host[:colon], host[colon + 1 :])
 
 
-@lru_cache(maxsize=1024)
+@remembered
 def variable_of(field_name: bytes) -> str | None:
     """
     The key in environ for a request header (RFC 3875, 4.1.18).

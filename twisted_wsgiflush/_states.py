@@ -41,6 +41,10 @@ class Event(enum.Enum):
     __hash__ = object.__hash__
 
 
+# To reach a member through its Enum takes Python 3.11 as long as three calls.
+WAITING, HEADERS_SET, HEADERS_SENT, FINISHED, ABORTED = State
+START, RESTART, BLOCK, EXHAUSTED, FAILED, LOST = Event
+
 # In this state, upon this event, go to that state.  A pair that is not here is
 # the application's error, see REFUSALS.
 TRANSITIONS: dict[State, dict[Event, State]] = {

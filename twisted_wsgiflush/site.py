@@ -137,6 +137,7 @@ class WSGISite(Factory):
         self._look_call: IDelayedCall | None = None
         self._drained: Deferred[None] | None = None
         self._deadline: IDelayedCall | None = None
+        self._settling = False
 
     # --- who is responsible for what
 
@@ -222,6 +223,8 @@ class WSGISite(Factory):
                 self._look_call.cancel()
                 self._look_call = None
             self._tell_if_drained()
+        else:
+            self.settle()
 
     def addresses(self, transport: Any) -> tuple[Environ, tuple[str, str], Any]:
         """
@@ -255,8 +258,24 @@ class WSGISite(Factory):
             self._stock_site.drain().addCallback(lambda _: self._close_handed_over())
         for channel in list(self._channels):
             channel.drain()
+        self.settle()
         self._tell_if_drained()
         return drained
+
+    def settle(self) -> None:
+        """
+        One connection has less to do: while the site drains, close those that wait for
+        a request as soon as none is in flight.  Until then they may have one, maybe on
+        its way already.
+        """
+        if not self.draining or self._settling:
+            return
+        if any(channel.busy for channel in self._channels):
+            return
+        self._settling = True  # Each of them comes here, too.
+        for channel in list(self._channels):
+            channel.close_idle()
+        self._settling = False
 
     def abort(self) -> None:
         """End every connection now; applications see their clients go away."""
