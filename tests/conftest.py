@@ -103,10 +103,14 @@ def door(request: pytest.FixtureRequest) -> Iterator[Door]:
 
 @pytest.fixture
 def sockets_closed() -> Iterator[None]:
-    """The sockets of all clients of ``connections`` are closed after the test."""
-    from connections import OverSocket
+    """The connections of all clients of ``connections`` are closed after the test."""
+    from connections import FastClient, OverSocket
 
     yield
+    while FastClient.clients:
+        client = FastClient.clients.pop()
+        client.site.abort()
+        client.turn(3)
     while OverSocket.sockets:
         OverSocket.sockets.pop().close()
 

@@ -389,10 +389,13 @@ class FastClient(Client):
     """
 
     site: Any
+    clients: ClassVar[list[FastClient]] = []
+    """All of them, for the tests to close."""
 
     def __init__(
         self, application: WSGIApplication, limit: int = 65536, **options: Any
     ) -> None:
+        self.clients.append(self)
         self.clock = Turns()
         self.site = self.make_fast_site(application, **options)
         self.received = b""
