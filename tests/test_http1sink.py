@@ -7,10 +7,8 @@ from typing import Any
 import pytest
 from connections import Blocks, giving
 from waiting import FLUSH, LAST_CHUNK, chunks
-from zope.interface.verify import verifyObject
 
-from twisted_wsgiflush._head import checked_head
-from twisted_wsgiflush._http1sink import LARGE, HTTP1Sink
+from twisted_wsgiflush._http1sink import LARGE
 from twisted_wsgiflush.testing import GET, serve
 
 HTTP_1_0 = b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n"
