@@ -180,12 +180,16 @@ class TLSClient(Client):
     options: CertificateOptions
 
     def connect(self, limit: int) -> None:
-        self._tls = SSL.Connection(SSL.Context(SSL.TLS_CLIENT_METHOD), None)
+        self._tls = self.make_tls()
         self._tls.set_connect_state()
         super().connect(limit)
         while not self._shake_hands():
             self._talk()
         self._talk()
+
+    def make_tls(self) -> SSL.Connection:
+        """The client's side of TLS."""
+        return SSL.Connection(SSL.Context(SSL.TLS_CLIENT_METHOD), None)
 
     def factory(self) -> Any:
         return TLSMemoryBIOFactory(self.options, False, self.site, self.clock)

@@ -1,4 +1,4 @@
-"""``twisted.web.websocket`` beside the application: it takes the connection for good."""
+"""``twisted.web.websocket`` beside the application: it keeps the connection."""
 
 from __future__ import annotations
 
@@ -125,13 +125,14 @@ def test_a_client_that_half_closes() -> None:
 
 @pytest.mark.parametrize("abort", [True, False])
 def test_the_end_of_the_site(abort) -> None:
-    """It is closed when nothing is in flight, or at once."""
+    """It counts as in flight, until there is no more time."""
     client = Beside(application)
     client.upgrade()
     if abort:
         client.site.abort()
     else:
         client.site.drain(10)
+        client.clock.turn(10)
     client.turn(5)
 
     assert Upper.last.lost == 1
