@@ -253,11 +253,11 @@ def test_a_line_for_each_response(tmp_path: Path) -> None:
     """The application's, its neighbours', and refusals to it."""
     path = tmp_path / "access.log"
     client = FastSocketClient(tells, access_log=str(path))
-    client.site.startFactory()
+    client.site.doStart()
     client.send(get(b"/a?b", b"User-Agent: me", b'Referer: "\\') + get(b"/c"))
     read_on(client)
     client.site.drain(1)
-    client.site.stopFactory()
+    client.site.doStop()
     client.half_close()
     client.turn(3)
     lines = path.read_text().splitlines()
@@ -275,13 +275,13 @@ def test_a_response_that_is_cut_has_a_line(tmp_path: Path) -> None:
     client = FastSocketClient(
         waiting, access_log=str(path), limits=Limits(suspend_timeout=1)
     )
-    client.site.startFactory()
+    client.site.doStart()
     client.send(GET)
     client.turn(3)
     client.wait(3)
     client.half_close()
     client.turn(3)
-    client.site.stopFactory()
+    client.site.doStop()
 
     assert " 503 " in path.read_text()
 
@@ -290,11 +290,13 @@ def test_the_log_is_closed_when_the_last_connection_is(tmp_path: Path) -> None:
     """Not when nobody is listened to any more."""
     path = tmp_path / "access.log"
     client = FastSocketClient(ignore, access_log=str(path))
-    client.site.startFactory()
+    client.site.doStart()
     client.turn(2)
-    client.site.stopFactory()
+    client.site.doStop()
     client.send(GET)
     read_on(client)
+    client.leave()
+    client.turn(5)
 
     assert " 200 " in path.read_text()
 
@@ -341,7 +343,7 @@ def test_a_site_is_looked_after_while_it_has_connections() -> None:
     client = FastSocketClient(giving([b"x"]))
     client.turn(2)
     client.leave()
-    client.turn(3)
+    client.turn(5)
     before = client.clock.getDelayedCalls()
     again = BoundedTransport(client.site.buildProtocol(None), 65536)
     again.protocol.makeConnection(again)
