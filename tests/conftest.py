@@ -16,6 +16,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from doors import DOORS, Current, Door
 from twisted.logger import ILogObserver, LogEvent, LogLevel, globalLogPublisher
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -90,6 +91,28 @@ def logged(request: pytest.FixtureRequest) -> Iterator[Logged]:
         globalLogPublisher.removeObserver(logged)
     left = [e["log_failure"] for e in logged.events if "log_failure" in e]
     assert not left, "\n".join(failure.getTraceback() for failure in left)
+
+
+@pytest.fixture(params=DOORS)
+def door(request: pytest.FixtureRequest) -> Iterator[Door]:
+    """Through which door ``doors.serve`` leads."""
+    before, Current.door = Current.door, request.param
+    yield request.param
+    Current.door = before
+
+
+@pytest.fixture
+def sockets_closed() -> Iterator[None]:
+    """The connections of all clients of ``connections`` are closed after the test."""
+    from connections import FastClient, OverSocket
+
+    yield
+    while FastClient.clients:
+        client = FastClient.clients.pop()
+        client.site.abort()
+        client.turn(3)
+    while OverSocket.sockets:
+        OverSocket.sockets.pop().close()
 
 
 @pytest.fixture(scope="session")

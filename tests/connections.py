@@ -16,6 +16,8 @@ from h2.errors import ErrorCodes
 from h2.events import DataReceived, Event, ResponseReceived
 from h2.settings import SettingCodes, Settings
 from OpenSSL import SSL
+from twisted.internet import main
+from twisted.internet.address import IPv4Address
 from twisted.internet.interfaces import IProtocol
 from twisted.internet.ssl import CertificateOptions
 from twisted.internet.unix import Server
@@ -25,7 +27,7 @@ from twisted.web._http2 import H2Connection
 from twisted.web.resource import IResource
 from twisted.web.server import Site
 
-from twisted_wsgiflush import WSGIResource
+from twisted_wsgiflush import WSGIResource, WSGISite
 from twisted_wsgiflush._types import WSGIApplication
 from twisted_wsgiflush.testing import GET, BoundedTransport, Turns
 
@@ -178,12 +180,16 @@ class TLSClient(Client):
     options: CertificateOptions
 
     def connect(self, limit: int) -> None:
-        self._tls = SSL.Connection(SSL.Context(SSL.TLS_CLIENT_METHOD), None)
+        self._tls = self.make_tls()
         self._tls.set_connect_state()
         super().connect(limit)
         while not self._shake_hands():
             self._talk()
         self._talk()
+
+    def make_tls(self) -> SSL.Connection:
+        """The client's side of TLS."""
+        return SSL.Connection(SSL.Context(SSL.TLS_CLIENT_METHOD), None)
 
     def factory(self) -> Any:
         return TLSMemoryBIOFactory(self.options, False, self.site, self.clock)
@@ -349,6 +355,131 @@ class OverSocket(Client):
 
 class SocketClient(OverSocket):
     """A client of HTTP/1.1 over a socket."""
+
+
+class LiveSocket(Socket):
+    """As a reactor has it: what reading and writing find is acted upon."""
+
+    def doRead(self) -> None:
+        found = super().doRead()
+        if found is main.CONNECTION_DONE:
+            self.stopReading()
+            self.readConnectionLost(Failure(found))
+        elif found is not None:
+            self._lost(found)
+
+    def doWrite(self) -> None:
+        found = super().doWrite()
+        if found is not None:
+            self._lost(found)
+
+    def getHost(self) -> IPv4Address:
+        return IPv4Address("TCP", "127.0.0.1", 8080)
+
+    def getPeer(self) -> IPv4Address:
+        return IPv4Address("TCP", "127.0.0.1", 54321)
+
+    def _lost(self, found: Exception) -> None:
+        self.stopReading()
+        self.stopWriting()
+        self.connectionLost(Failure(found))
+
+
+class FastClient(Client):
+    """
+    A client of a ``WSGISite``, whose transport keeps what it does not read.
+
+    :param options: for the site.
+    """
+
+    site: Any
+    clients: ClassVar[list[FastClient]] = []
+    """All of them, for the tests to close."""
+
+    def __init__(
+        self, application: WSGIApplication, limit: int = 65536, **options: Any
+    ) -> None:
+        self.clients.append(self)
+        self.clock = Turns()
+        self.site = self.make_fast_site(application, **options)
+        self.received = b""
+        self.connect(limit)
+
+    def make_fast_site(self, application: WSGIApplication, **options: Any) -> WSGISite:
+        return WSGISite(self.clock, application, **options)
+
+    @property
+    def closed(self) -> bool:
+        """Whether the server has closed the connection, or is about to."""
+        return bool(self.transport.disconnecting) or not self.transport.connected
+
+
+class FastTLSClient(FastClient, TLSClient):
+    """A client of a ``WSGISite`` that speaks TLS."""
+
+
+class FastSocketClient(FastClient, OverSocket):
+    """
+    A client of a ``WSGISite``, on a pair of sockets: the kernel has what it sends, and
+    turns read it.
+    """
+
+    family = socket.AF_UNIX
+
+    def accept(self, protocol: Any, limit: int) -> None:
+        if self.family == socket.AF_UNIX:
+            self.socket, other = socket.socketpair()
+        else:
+            with socket.create_server(("127.0.0.1", 0)) as listening:
+                self.socket = socket.create_connection(listening.getsockname())
+                other, _ = listening.accept()
+        self.socket.setblocking(False)
+        other.setblocking(False)
+        self.sockets.extend([self.socket, other])
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, limit)
+        self.ended = False
+        self.transport = LiveSocket(other, protocol, None, None, 0, self.clock)
+        protocol.makeConnection(self.transport)
+
+    def send(self, data: bytes) -> None:
+        """Send some bytes, which are read in a turn."""
+        while data:
+            try:
+                data = data[self.socket.send(data) :]
+            except BlockingIOError:
+                self.turn()
+
+    def receive(self) -> bytes:
+        received = b""
+        try:
+            while some := self.socket.recv(65536):
+                received += some
+            self.ended = True
+        except BlockingIOError:
+            pass
+        except ConnectionResetError:
+            self.ended = self.was_reset = True
+        return received
+
+    was_reset = False
+
+    def half_close(self) -> None:
+        """Send no more, and read on."""
+        self.socket.shutdown(socket.SHUT_WR)
+
+    def leave(self) -> None:
+        self.socket.close()
+
+    def wait(self, seconds: float, step: float = 0.25) -> None:
+        """Let time pass, in steps, and read nothing."""
+        for _ in range(round(seconds / step)):
+            self.clock.turn(step)
+
+
+class FastTCPClient(FastSocketClient):
+    """As it is, over TCP."""
+
+    family = socket.AF_INET
 
 
 class TLSSocketClient(OverSocket, TLSClient):

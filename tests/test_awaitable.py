@@ -9,12 +9,14 @@ from typing import Any
 
 import pytest
 from arriving import Connection
+from doors import serve_in_a_turn as serve
 from test_input import BODY, LINES, post
 from waiting import body_of, status_of
 
 from twisted_wsgiflush.coroutines import asynchronous
-from twisted_wsgiflush.testing import serve
 from twisted_wsgiflush.wsgi2 import from_wsgi2
+
+pytestmark = pytest.mark.usefixtures("door")
 
 
 async def awaited_all(body):

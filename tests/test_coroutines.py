@@ -16,6 +16,8 @@ from wsgiref.validate import validator
 import pytest
 import twisted.internet.defer
 from commandline import TWIST, serving
+from doors import STOCK, scheduled
+from doors import serve_in_a_turn as serve
 from flask import Response
 from twisted.internet.defer import Deferred, DeferredLock, fail, succeed
 from waiting import (
@@ -39,10 +41,13 @@ from worlds import WithLoop, WithoutLoop, apart
 from twisted_wsgiflush._begun import begun
 from twisted_wsgiflush.coroutines import asynchronous, pass_on
 from twisted_wsgiflush.errors import AlreadySuspended
-from twisted_wsgiflush.testing import GET, serve
+from twisted_wsgiflush.testing import GET
 
 if TYPE_CHECKING:
     from conftest import Logged
+
+pytestmark = pytest.mark.usefixtures("door")
+
 
 VISITOR = ContextVar("VISITOR", default="nobody")
 FRESH = GET.replace(b"\r\n\r\n", b'\r\nIf-None-Match: "v1"\r\n\r\n')
@@ -282,13 +287,13 @@ def test_it_awaits_deferreds(world: WithoutLoop) -> None:
 
     served = serve(asynchronous(app))
     world.turn(served)
-    scheduled = list(served.clock.getDelayedCalls())
+    to_do = scheduled(served)
     deferreds[0].callback(b"one")
     early = world.read(served)
     deferreds[1].callback(b"two")
     response = world.read(served)
 
-    assert scheduled == []
+    assert to_do == []
     assert early == b""
     assert status_of(response) == "HTTP/1.1 201 Created"
     assert body_of(response) == chunks(b"onetwo") + LAST_CHUNK
@@ -983,6 +988,8 @@ def test_a_client_may_leave_before_anything_was_awaited(
         assert served.clock.getDelayedCalls() == []
 
 
+# The fast door asks for a block when it calls the application.
+@STOCK
 @apart
 def test_a_deferred_that_nobody_awaited_is_cancelled() -> None:
     """The client left before the first block was asked for."""
@@ -994,6 +1001,8 @@ def test_a_deferred_that_nobody_awaited_is_cancelled() -> None:
     assert cancelled == [deferred]
 
 
+# The fast door asks for a block when it calls the application.
+@STOCK
 @apart
 def test_a_future_that_nobody_awaited_is_cancelled() -> None:
     """As a Deferred is."""
@@ -1005,6 +1014,8 @@ def test_a_future_that_nobody_awaited_is_cancelled() -> None:
     assert future.cancelled()
 
 
+# The fast door asks for a block when it calls the application.
+@STOCK
 @apart
 def test_an_iterable_that_nobody_awaited_is_closed() -> None:
     """So is one that a Deferred had brought by then."""
@@ -1297,12 +1308,11 @@ def test_an_asynchronous_iterator_is_closed_once(
     assert len(logged.flush(Boom)) == rows.count(b"boom")
 
 
-@pytest.mark.parametrize("late", [True, False])
 @apart
 def test_an_asynchronous_iterator_that_nobody_wants_is_closed(
-    world: WithoutLoop, late
+    world: WithoutLoop,
 ) -> None:
-    """The client left before it was asked for a block, or before it was there."""
+    """The client left before it was there."""
     rows = Rows(b"one")
     deferred: Deferred[None] = Deferred()
 
@@ -1310,10 +1320,25 @@ def test_an_asynchronous_iterator_that_nobody_wants_is_closed(
         await deferred
         return rows
 
-    served = serve(asynchronous(late_app if late else lambda *_: rows))
-    if late:
-        world.turn(served)
-        deferred.callback(None)
+    served = serve(asynchronous(late_app))
+    world.turn(served)
+    deferred.callback(None)
+    served.leave()
+    world.turn(served)
+
+    assert rows.closed == 1
+
+
+# The fast door asks for a block when it calls the application.
+@STOCK
+@apart
+def test_an_asynchronous_iterator_that_nobody_has_asked_is_closed(
+    world: WithoutLoop,
+) -> None:
+    """The client left before it was asked for a block."""
+    rows = Rows(b"one")
+    served = serve(asynchronous(lambda environ, start_response: rows))
+
     served.leave()
     world.turn(served)
 

@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING
 from wsgiref.validate import validator
 
 import pytest
+from doors import serve
 from twisted.logger import LogEvent, formatEvent
 
-from twisted_wsgiflush.testing import GET, serve
+from twisted_wsgiflush.testing import GET
 
 if TYPE_CHECKING:
     from conftest import Logged
+
+pytestmark = pytest.mark.usefixtures("door")
 
 
 def texts(events: list[LogEvent]) -> list[str]:
@@ -122,7 +125,7 @@ def test_flush_logs_at_once(logged: Logged) -> None:
     assert texts(logged.at("error")) == ["one", "two"]
 
 
-@pytest.mark.parametrize("lines", [["one\n", "two\n", "three\n"], iter("abc\n")])
+@pytest.mark.parametrize("lines", [["one\n", "two\n", "three\n"], ("abc\n")])
 def test_lines_are_one_event(lines: list[str], logged: Logged) -> None:
     """Lines that are written together are logged together."""
 

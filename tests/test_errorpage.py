@@ -6,11 +6,13 @@ from html.parser import HTMLParser
 from typing import TYPE_CHECKING
 
 import pytest
-
-from twisted_wsgiflush.testing import serve
+from doors import serve
 
 if TYPE_CHECKING:
     from conftest import Logged
+
+pytestmark = pytest.mark.usefixtures("door")
+
 
 PLAIN = "text/plain; charset=utf-8"
 HTML = "text/html; charset=utf-8"

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from wsgiref.validate import validator
 
 import pytest
+from doors import STOCK, scheduled, serve, serve_in_a_turn
 from waiting import (
     FLUSH,
     LAST_CHUNK,
@@ -45,10 +46,13 @@ from twisted_wsgiflush.errors import (
     StartResponseMissing,
     WrongType,
 )
-from twisted_wsgiflush.testing import GET, Served, Turns, serve
+from twisted_wsgiflush.testing import GET, Served, Turns
 
 if TYPE_CHECKING:
     from conftest import Logged
+
+pytestmark = pytest.mark.usefixtures("door")
+
 
 V1 = [("ETag", '"v1"')]
 FRESH = GET.replace(b"\r\n\r\n", b'\r\nIf-None-Match: "v1"\r\n\r\n')
@@ -118,6 +122,7 @@ def finished(application: WSGIApplication) -> Served:
 
 def left(application: WSGIApplication) -> Served:
     served = serve(application)
+    served.drain()
     served.leave()
     return served
 
@@ -782,7 +787,7 @@ def test_a_suspension_without_a_timeout_is_for_ever(key, arguments) -> None:
     served = serve(application)
     served.turn()
 
-    assert served.clock.getDelayedCalls() == []
+    assert scheduled(served) == []
     served.clock.turn(A_YEAR)
     assert application.went_on is False
     assert application.resume() is True
@@ -1010,7 +1015,7 @@ def test_to_suspend_twice_is_an_error(first, second, pair: Pair) -> None:
         yield b""
         blocks.append(b"went on")
 
-    served = serve(application)
+    served = serve_in_a_turn(application)
     before = open_descriptors()
     served.turn(3)
     due = list(blocks)
@@ -1051,7 +1056,7 @@ def test_a_suspension_asked_for_while_suspended_is_for_the_next_block() -> None:
 def test_a_suspension_times_out() -> None:
     """After its milliseconds, counted from the empty block, and not before."""
     application = Waiting(SUSPEND, 250)
-    served = serve(application)
+    served = serve_in_a_turn(application)
     served.clock.turn(5)
     went_on = []
 
@@ -1080,16 +1085,16 @@ def test_a_timeout_of_zero_is_the_next_turn() -> None:
 def test_a_resumed_suspension_does_not_time_out() -> None:
     """The status stays what it was, and nothing is scheduled any more."""
     application = Waiting(SUSPEND, 250)
-    served = serve(application)
+    served = serve_in_a_turn(application)
     served.turn()
 
     application.resume()
     served.turn()
-    scheduled = served.clock.getDelayedCalls()
+    steps = scheduled(served)
     served.clock.turn(1)
 
     assert application.went_on is True
-    assert len(scheduled) == 1  # The next step.
+    assert len(steps) == 1  # The next step.
     assert bool(application.environ[STATUS]) is True
 
 
@@ -1292,6 +1297,8 @@ def test_another_thread_may_be_too_late() -> None:
 # --- suspended, and something else
 
 
+# A consumer pauses the fast door when it has written only, see test_output.
+@STOCK
 @pytest.mark.parametrize("drained_first", [True, False])
 def test_both_the_client_and_the_application_must_be_ready(drained_first) -> None:
     """One that is suspended while the client is full goes on when neither holds it."""

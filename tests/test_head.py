@@ -6,10 +6,13 @@ import string
 from collections import UserList, UserString, namedtuple
 
 import pytest
+from doors import serve
 
 from twisted_wsgiflush._head import Head, checked_head
 from twisted_wsgiflush.errors import InvalidHeaders, InvalidStatus, WrongType
-from twisted_wsgiflush.testing import serve
+
+pytestmark = pytest.mark.usefixtures("door")
+
 
 CHARACTERS = [chr(code) for code in range(0x180)] + ["\u20ac", "\ud800", "\U0001d7d9"]
 

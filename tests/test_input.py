@@ -7,8 +7,12 @@ from typing import Any
 from wsgiref.validate import validator
 
 import pytest
+from doors import serve
 
-from twisted_wsgiflush.testing import GET, serve
+from twisted_wsgiflush.testing import GET
+
+pytestmark = pytest.mark.usefixtures("door")
+
 
 BODY = b"one\ntwo\r\n\nfour"
 LINES = [b"one\n", b"two\r\n", b"\n", b"four"]

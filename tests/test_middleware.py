@@ -19,6 +19,7 @@ from django.conf import settings
 from django.core.handlers.wsgi import WSGIHandler
 from django.http import HttpRequest, StreamingHttpResponse
 from django.urls import path
+from doors import serve, serve_in_a_turn
 from twisted.internet.defer import Deferred
 from waiting import FLUSH, SUSPEND, body_of, fields_of, leaves_something, status_of
 from werkzeug.debug import DebuggedApplication
@@ -32,10 +33,13 @@ from worlds import apart
 
 from twisted_wsgiflush._types import WSGIApplication
 from twisted_wsgiflush.coroutines import asynchronous
-from twisted_wsgiflush.testing import GET, serve
+from twisted_wsgiflush.testing import GET
 
 if TYPE_CHECKING:
     from conftest import Logged
+
+pytestmark = pytest.mark.usefixtures("door")
+
 
 TEXT = [("Content-Type", "text/plain")]
 FRESH = GET.replace(b"\r\n\r\n", b'\r\nIf-None-Match: "v1"\r\n\r\n')
@@ -295,7 +299,7 @@ def test_the_validator_refuses_a_late_start(logged: Logged) -> None:
 
 def test_lint_warns_of_a_late_start() -> None:
     """And passes it on."""
-    served = serve(LintMiddleware(works_late))
+    served = serve_in_a_turn(LintMiddleware(works_late))
 
     with pytest.warns(WSGIWarning):
         served.turn(10)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
 import pytest
+from doors import STOCK, scheduled, serve, serve_in_a_turn
 from twisted.internet.interfaces import IPushProducer
 from twisted.logger import formatEvent
 from twisted.web.resource import Resource
@@ -21,10 +22,13 @@ from zope.interface.verify import verifyObject
 from twisted_wsgiflush import WSGIResource
 from twisted_wsgiflush._types import WSGIApplication
 from twisted_wsgiflush.errors import BodyTooShort, StartResponseMissing, WrongType
-from twisted_wsgiflush.testing import GET, BoundedTransport, Served, Turns, serve
+from twisted_wsgiflush.testing import GET, BoundedTransport, Served, Turns
 
 if TYPE_CHECKING:
     from conftest import Logged
+
+pytestmark = pytest.mark.usefixtures("door")
+
 
 HEAD = GET.replace(b"GET", b"HEAD")
 LAST_CHUNK = b"0\r\n\r\n"
@@ -140,25 +144,27 @@ def test_at_most_one_block_is_sent_with_its_length(app_iter, body) -> None:
 
 
 @pytest.mark.parametrize(
-    "app_iter",
+    "make",
     [
-        [b"one", b"two"],
-        (b"one", b"two"),
-        ClosableList(b"one", b"two"),
-        {b"one": 1, b"two": 2},
-        iter([b"one", b"", b"two"]),
-        (block for block in [b"", b"one", b"two"]),
-        Blocks(b"one", b"two", b""),
+        lambda: [b"one", b"two"],
+        lambda: (b"one", b"two"),
+        lambda: ClosableList(b"one", b"two"),
+        lambda: {b"one": 1, b"two": 2},
+        lambda: iter([b"one", b"", b"two"]),
+        lambda: (block for block in [b"", b"one", b"two"]),
+        lambda: Blocks(b"one", b"two", b""),
     ],
-    ids=lambda app_iter: type(app_iter).__name__,
+    ids=lambda make: type(make()).__name__,
 )
-def test_any_iterable_is_sent_block_by_block(app_iter) -> None:
+def test_any_iterable_is_sent_block_by_block(make) -> None:
     """Each block that is not empty becomes a chunk of its own."""
-    response = serve(giving(app_iter)).read()
+    response = serve(giving(make())).read()
 
     assert body_of(response) == chunks(b"one", b"two") + LAST_CHUNK
 
 
+# The fast door waits until the block is sent, in a turn of its own.
+@STOCK
 def test_a_turn_asks_for_one_block() -> None:
     """However fast an application yields, others have their turn in between."""
     blocks = Blocks(*[b"block"] * 3)
@@ -175,7 +181,7 @@ def test_a_turn_asks_for_one_block() -> None:
 def test_a_turn_asks_for_one_empty_block() -> None:
     """An application that has nothing to send without end keeps nobody waiting."""
     blocks = Blocks(*[b""] * 1000)
-    served = serve(giving(blocks))
+    served = serve_in_a_turn(giving(blocks))
 
     served.turn(7)
 
@@ -190,8 +196,8 @@ def test_a_block_is_sent_before_the_next_is_asked_for() -> None:
         sent.append(served.drain())
         return b"block"
 
-    served = serve(giving(Blocks(next_block, next_block, next_block)))
-    served.turn(4)
+    served = serve_in_a_turn(giving(Blocks(next_block, next_block, next_block)))
+    served.turn(6)
 
     assert sent[0] == b""
     assert body_of(sent[1]) == chunks(b"block")
@@ -200,7 +206,7 @@ def test_a_block_is_sent_before_the_next_is_asked_for() -> None:
 
 def test_the_head_waits_for_a_block_that_is_not_empty() -> None:
     """PEP 3333, "The start_response() Callable": it may still be replaced."""
-    served = serve(giving(Blocks(b"", b"", b"block")))
+    served = serve_in_a_turn(giving(Blocks(b"", b"", b"block")))
 
     served.turn(2)
     assert served.drain() == b""
@@ -562,7 +568,7 @@ def test_a_client_that_leaves_during_next_closes_after_it() -> None:
 
         return blocks()
 
-    served = serve(application)
+    served = serve_in_a_turn(application)
     served.turn(3)
 
     assert seen == ["finally"]
@@ -581,7 +587,7 @@ def test_a_client_that_leaves_during_next_closes_once(last, logged: Logged) -> N
         return last
 
     blocks = Blocks(leaving, b"more")
-    served = serve(giving(blocks))
+    served = serve_in_a_turn(giving(blocks))
 
     served.turn(3)
 
@@ -704,7 +710,7 @@ def test_an_error_of_the_container_is_called_so(monkeypatch, logged: Logged) -> 
         raise Broken
 
     blocks = Blocks(b"block", b"another")
-    served = serve(giving(blocks))
+    served = serve_in_a_turn(giving(blocks))
     monkeypatch.setattr(BoundedTransport, "write", write)
 
     served.turn()
@@ -719,11 +725,11 @@ def test_an_error_of_the_container_is_called_so(monkeypatch, logged: Logged) -> 
 
 
 @pytest.mark.parametrize(
-    "app_iter", [Blocks(Boom()), Blocks("text"), FailsInClose(b"block")]
+    ("kind", "block"), [(Blocks, Boom()), (Blocks, "text"), (FailsInClose, b"block")]
 )
-def test_an_error_of_the_application_is_called_so(app_iter, logged: Logged) -> None:
+def test_an_error_of_the_application_is_called_so(kind, block, logged: Logged) -> None:
     """Whether it raises the error or causes it."""
-    serve(giving(app_iter)).read()
+    serve(giving(kind(block))).read()
 
     events = [event for event in logged.events if "log_failure" in event]
     assert [formatEvent(event) for event in events] == ["GET /: application error"]
@@ -786,12 +792,12 @@ def test_an_error_after_the_end_is_logged(logged: Logged) -> None:
 def test_a_full_consumer_is_asked_for_nothing_more() -> None:
     """Memory is bounded by the block that filled it, whatever time goes by."""
     blocks = Blocks(*[b"block"] * 20)
-    served = serve(giving(blocks, LENGTH), limit=1)
+    served = serve_in_a_turn(giving(blocks, LENGTH), limit=1)
 
     served.turn(10)
 
     assert blocks.asked.count("next") == 1
-    assert served.clock.getDelayedCalls() == []
+    assert scheduled(served) == []
 
 
 def test_paused_thrice_resumed_once() -> None:
@@ -816,7 +822,7 @@ def test_paused_thrice_resumed_once() -> None:
 def test_resumed_in_the_turn_that_paused_it_takes_one_step() -> None:
     """A step that was due and a resumption are not two steps."""
     blocks = Blocks(*[b"block"] * 20)
-    served = serve(giving(blocks, LENGTH))
+    served = serve_in_a_turn(giving(blocks, LENGTH))
     producer = served.producer
     assert producer is not None
 
@@ -827,6 +833,8 @@ def test_resumed_in_the_turn_that_paused_it_takes_one_step() -> None:
     assert blocks.asked.count("next") == 1
 
 
+# The fast door's consumer is its output, see test_output.
+@STOCK
 def test_a_step_that_was_due_is_not_taken_when_it_is_paused_meanwhile() -> None:
     """Also then the resumption brings it back."""
     blocks = Blocks(*[b"block"] * 20)
@@ -844,6 +852,8 @@ def test_a_step_that_was_due_is_not_taken_when_it_is_paused_meanwhile() -> None:
     assert blocks.asked == ["iter", "next"]
 
 
+# The fast door's consumer is its output, see test_output.
+@STOCK
 def test_resumed_without_a_pause_nothing_happens() -> None:
     """It is no second way to ask for blocks."""
     blocks = Blocks(*[b"block"] * 20)
@@ -889,7 +899,7 @@ def test_pipelined_requests_get_their_responses_in_order() -> None:
     )
 
 
-def test_a_pipelined_response_is_paused_as_the_first() -> None:
+def test_a_pipelined_response_is_paused_as_the_first(door: str) -> None:
     """It begins on a connection that is full already, and waits for its client."""
     first, second = [b"x" * 100], Blocks(*[b"block"] * 20)
     responses = iter([first, second])
@@ -904,7 +914,8 @@ def test_a_pipelined_response_is_paused_as_the_first() -> None:
     asked_while_full = list(second.asked)
     served.read(turns=60)
 
-    assert asked_while_full == ["iter"]
+    # The fast door does not call the application before.
+    assert asked_while_full == (["iter"] if door == "twisted" else [])
     assert second.asked[-1] == "close"
 
 
@@ -1113,6 +1124,8 @@ def test_what_writes_to_a_request_is_a_push_producer() -> None:
     assert verifyObject(IPushProducer, producers[0])
 
 
+# The fast door's consumer is its output, see test_output.
+@STOCK
 def test_a_producer_that_is_told_to_stop_closes() -> None:
     """As a consumer may do that has no connection to lose."""
     blocks = Blocks(*[b"a"] * 20)

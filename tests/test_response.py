@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, TypeAlias
 
 import pytest
+from doors import serve, serve_in_a_turn
 from twisted.logger import formatEvent
 
 from twisted_wsgiflush import errors
@@ -28,10 +29,13 @@ from twisted_wsgiflush.errors import (
     StartResponseMissing,
     WrongType,
 )
-from twisted_wsgiflush.testing import GET, serve
+from twisted_wsgiflush.testing import GET
 
 if TYPE_CHECKING:
     from conftest import Logged
+
+pytestmark = pytest.mark.usefixtures("door")
+
 
 HEAD = GET.replace(b"GET", b"HEAD")
 
@@ -291,7 +295,7 @@ def test_the_head_waits_for_a_block() -> None:
         yield b""
         yield b"block"
 
-    served = serve(application)
+    served = serve_in_a_turn(application)
     sent = []
     for _ in range(3):
         served.turn()
@@ -498,7 +502,7 @@ def test_start_after_the_client_has_left() -> None:
 
     def application(environ, start_response):
         kept.append(start_response)
-        return iter([b"block"])
+        return iter([b"", b"block"])
 
     served = serve(application)
     served.leave()
@@ -636,7 +640,7 @@ def test_write_after_the_client_has_left() -> None:
 
     def application(environ, start_response):
         kept.append(start_response("200 OK", []))
-        return iter([b"block"])
+        return iter([b"", b"block"])
 
     served = serve(application)
     served.leave()
@@ -946,7 +950,9 @@ def test_a_response_without_a_body(
     response = served.read()
 
     assert status_of(response) == f"HTTP/1.1 {status}"
-    assert fields_of(response, "Content-Length", "Transfer-Encoding") == length
+    fields = fields_of(response, "Content-Length", "Transfer-Encoding")
+    # The stock door writes the names in its own way.
+    assert [field.title() for field in fields] == length
     assert fields_of(response, "X-One") == ["X-One: 1"]
     assert body_of(response) == b""
     assert served.closed is closed

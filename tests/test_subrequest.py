@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from doors import Current
+from doors import serve_in_a_turn as serve
 from pytest_twisted import ensureDeferred
 from treq.client import HTTPClient
 from twisted.cred.checkers import InMemoryUsernamePasswordDatabaseDontUse
@@ -31,12 +33,15 @@ from twisted.web.wsgi import WSGIResource as ThreadedResource
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
-from twisted_wsgiflush import WSGIResource
+from twisted_wsgiflush import WSGIResource, WSGISite
 from twisted_wsgiflush.bodies import blocks_of_body
 from twisted_wsgiflush.coroutines import asynchronous
 from twisted_wsgiflush.errors import TooDeep
 from twisted_wsgiflush.subrequest import SubrequestAgent
-from twisted_wsgiflush.testing import Served, Turns, serve
+from twisted_wsgiflush.testing import Served, Turns
+
+pytestmark = pytest.mark.usefixtures("door")
+
 
 if TYPE_CHECKING:
     from conftest import Logged
@@ -103,7 +108,11 @@ async def turns(clock: Turns, turns: int = 20) -> None:
 
 def agent_of(clock: Any, application: Any, **options: Any) -> SubrequestAgent:
     """An agent for an application, with a site around it."""
-    site = Site(WSGIResource(clock, application), reactor=clock)
+    site: Any
+    if Current.door == "fast":
+        site = WSGISite(clock, application)
+    else:
+        site = Site(WSGIResource(clock, application), reactor=clock)
     return SubrequestAgent(site, **options)
 
 

@@ -112,6 +112,9 @@ class Patience:
     def closing(self) -> None:
         """The client may read what it was sent, and has to close."""
         self._begin(LINGER)
+        if not self._channel.output.idle:
+            self.deadline = inf
+            self.watch()
 
     def look(self, now: float) -> None:
         """The deadline has passed: see what it was for."""
@@ -130,10 +133,14 @@ class Patience:
             case "SENDING":
                 self._look_at_sending(now)
             case "CLOSING":
-                if channel.output.idle:
+                if not channel.output.idle:
+                    # Its time to close begins when it has taken everything.
+                    self._since = now
+                    self._look_at_sending(now)
+                elif now - self._since >= LINGER:
                     channel.abort()
                 else:
-                    self._look_at_sending(now)
+                    self.deadline = self._since + LINGER
 
     def _look_at_response(self, now: float) -> None:
         channel, limits = self._channel, self._limits

@@ -201,8 +201,8 @@ class WSGISite(Factory):
 
     def stopFactory(self) -> None:
         """It is not listened to any more."""
-        if self.access_log is not None and not self._channels:
-            self.access_log.close()
+        if not self._channels:
+            self._close_logs()
 
     def buildProtocol(self, addr: IAddress | None) -> Channel:
         """A client connects."""
@@ -222,6 +222,8 @@ class WSGISite(Factory):
             if self._look_call is not None:
                 self._look_call.cancel()
                 self._look_call = None
+            if not self.numPorts:
+                self._close_logs()
             self._tell_if_drained()
         else:
             self.settle()
@@ -296,11 +298,15 @@ class WSGISite(Factory):
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
+        self._close_logs()
+        self._drained.callback(None)
+
+    def _close_logs(self) -> None:
         if self.access_log is not None:
             self.access_log.close()
         if self._stock_site is not None:
-            self._stock_site.stopFactory()
-        self._drained.callback(None)
+            stock_site, self._stock_site = self._stock_site, None
+            stock_site.stopFactory()
 
     def _look(self) -> None:
         """Look at the clock and at the deadlines."""

@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from functools import partial
 from select import POLLERR, POLLHUP, POLLIN, POLLOUT, poll
-from typing import Any
+from typing import Any, Literal
 
 from twisted.internet.address import IPv4Address
 from twisted.internet.error import ConnectionDone, ConnectionLost
@@ -35,6 +35,7 @@ from zope.interface import implementer
 
 from ._types import WSGIApplication
 from .resource import WSGIResource
+from .site import WSGISite
 
 __all__ = ["GET", "BoundedTransport", "Served", "Turns", "serve"]
 
@@ -118,7 +119,7 @@ class Turns(Clock):
             events = POLLIN * (number in self._readers)
             watched.register(number, events | POLLOUT * (number in self._writers))
         for number, event in watched.poll(0):
-            reader, writer = self._readers.get(number), self._writers.get(number)
+            reader = self._readers.get(number)
             if event & (POLLHUP | POLLERR) and not event & POLLIN:
                 for those in (self._readers, self._writers):
                     lost: Any = those.pop(number, None)
@@ -127,6 +128,8 @@ class Turns(Clock):
             else:
                 if reader is not None and event & POLLIN:
                     reader.doRead()
+                # That may have closed it.
+                writer = self._writers.get(number)
                 if writer is not None and event & POLLOUT:
                     writer.doWrite()
 
@@ -252,6 +255,7 @@ def serve(
     *,
     limit: int = 65536,
     clock: Turns | None = None,
+    site: Literal["fast", "twisted"] = "twisted",
     **options: Any,
 ) -> Served:
     """
@@ -260,14 +264,24 @@ def serve(
     :param request: bytes from the client; it may be none, or several requests.
     :param limit: how many unread bytes fill the connection.
     :param clock: of another client, to take the same turns; its own without it.
-    :param options: for :class:`~twisted_wsgiflush.WSGIResource`.
+    :param site: ``fast`` for a :class:`~twisted_wsgiflush.WSGISite`, ``twisted`` for
+        a :class:`~twisted_wsgiflush.WSGIResource` under the stock ``Site``.
+    :param options: for the one or the other.
+    :raises ValueError: for another site.
     """
+    if site not in ("fast", "twisted"):
+        raise ValueError(f"site must be fast or twisted, not {site!r}")
     clock = Turns() if clock is None else clock
-    site = Site(WSGIResource(clock, application, **options), reactor=clock)
-    protocol = site.buildProtocol(None)
+    factory: Any
+    if site == "fast":
+        factory = WSGISite(clock, application, **options)
+    else:
+        factory = Site(WSGIResource(clock, application, **options), reactor=clock)
+    protocol = factory.buildProtocol(None)
     assert protocol is not None
     transport = BoundedTransport(protocol, limit)
     protocol.makeConnection(transport)
     served = Served(clock, transport)
-    served.send(request)
+    if request:
+        served.send(request)
     return served
