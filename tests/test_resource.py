@@ -69,7 +69,12 @@ def text(body: bytes) -> Resource:
 
 def test_the_package_offers_these_names() -> None:
     """The public names are there, and the version is one of semantic versioning."""
-    assert twisted_wsgiflush.__all__ == ["WSGIResource", "__version__"]
+    assert twisted_wsgiflush.__all__ == [
+        "Limits",
+        "WSGIResource",
+        "WSGISite",
+        "__version__",
+    ]
     assert twisted_wsgiflush.WSGIResource is WSGIResource
     assert re.fullmatch(r"\d+\.\d+\.\d+", twisted_wsgiflush.__version__)
 

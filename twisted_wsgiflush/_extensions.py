@@ -23,7 +23,7 @@ from ._descriptors import Readable, Writable
 from ._pauses import Pauses
 from ._suspension import Suspension, Truth
 from ._types import Environ, Headers
-from ._validation import Conditions, Freshness, conditions_of, not_modified
+from ._validation import Freshness, conditions_of, not_modified
 from .errors import AlreadySuspended, ResponseError
 
 
@@ -240,7 +240,7 @@ class Extensions:
     def _fresh(self, status: str, headers: Headers) -> Headers | None:
         if self._conditions is None:
             return None
-        return not_modified(status, headers, Conditions(*self._conditions))
+        return not_modified(status, headers, self._conditions)
 
 
 def _nothing_to_resume() -> bool:
