@@ -24,7 +24,7 @@ from twisted.internet.ssl import PrivateCertificate
 from twisted.internet.task import deferLater
 from twisted.protocols.haproxy._wrapper import HAProxyWrappingFactory
 from twisted.web.resource import Resource
-from waiting import Waiting, body_of
+from waiting import SUSPEND, Waiting, body_of
 from zope.interface import alsoProvides
 from zope.interface.verify import verifyObject
 
@@ -164,17 +164,19 @@ def test_addresses_are_not_remembered_for_ever() -> None:
     assert statuses(answer) == ["200"]
 
 
-def test_a_unix_socket_has_no_address() -> None:
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_unix_socket_has_no_address(scheme) -> None:
     """And TLS is a scheme."""
     site = WSGISite(Turns(), tells)
     transport = BoundedTransport(site.buildProtocol(None), 65536)
     transport.hostAddr = UNIXAddress(b"/run/site")  # type: ignore[assignment]  # None there
     transport.peerAddr = UNIXAddress(None)  # type: ignore[assignment]  # as above
-    alsoProvides(transport, ISSLTransport)
+    if scheme == "https":
+        alsoProvides(transport, ISSLTransport)
     transport.protocol.makeConnection(transport)
     transport.protocol.dataReceived(GET)
 
-    assert body_of(transport.drain()) == b"'' '/' '' 'https'"
+    assert body_of(transport.drain()) == f"'' '/' '' {scheme!r}".encode()
 
 
 # --- HTTP/2
@@ -286,6 +288,29 @@ def test_a_response_that_is_cut_has_a_line(tmp_path: Path) -> None:
     assert " 503 " in path.read_text()
 
 
+def test_a_response_that_is_cut_short_has_a_line(tmp_path: Path) -> None:
+    """As one that is complete."""
+
+    def application(environ, start_response):
+        start_response("200 OK", [])
+        yield b"some"
+        environ[SUSPEND]()
+        yield b""
+
+    path = tmp_path / "access.log"
+    client = FastSocketClient(
+        application, access_log=str(path), limits=Limits(suspend_timeout=1)
+    )
+    client.site.doStart()
+    client.send(GET)
+    client.wait(3)
+    client.site.doStop()
+    client.leave()
+    client.turn(5)
+
+    assert " 200 4 " in path.read_text()
+
+
 def test_the_log_is_closed_when_the_last_connection_is(tmp_path: Path) -> None:
     """Not when nobody is listened to any more."""
     path = tmp_path / "access.log"
@@ -344,7 +369,7 @@ def test_a_site_is_looked_after_while_it_has_connections() -> None:
     client.turn(2)
     client.leave()
     client.turn(5)
-    before = client.clock.getDelayedCalls()
+    before = list(client.clock.getDelayedCalls())
     again = BoundedTransport(client.site.buildProtocol(None), 65536)
     again.protocol.makeConnection(again)
 
