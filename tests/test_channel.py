@@ -834,7 +834,7 @@ def test_one_that_ends_with_the_connection_is_reset_when_it_fails(
 def test_a_connection_ends_in_every_phase(phase, how) -> None:
     """And leaves nothing behind."""
     waiting = Waiting()
-    applications = {
+    applications: dict[str, Any] = {
         "response": waiting,
         "sending": giving([b"x" * 5_000_000]),
     }

@@ -153,13 +153,15 @@ def test_the_client_may_be_the_proxy_s() -> None:
 def test_addresses_are_not_remembered_for_ever() -> None:
     """The PROXY protocol may name any; what was said stays true."""
     site = WSGISite(Turns(), tells)
-    for number in range(1500):
+    transports = []
+    for number in range(1100):
         transport = BoundedTransport(site.buildProtocol(None), 65536)
-        transport.hostAddr = IPv4Address("TCP", f"192.0.{number // 250}.1", number)
+        local = IPv4Address("TCP", "192.0.2.1", number)
+        transport.hostAddr = local  # type: ignore[assignment]  # None there
         transport.protocol.makeConnection(transport)
         transport.protocol.dataReceived(GET)
         answer = transport.drain()
-        transport.lose()
+        transports.append(transport)
 
     assert statuses(answer) == ["200"]
 
@@ -375,3 +377,26 @@ def test_a_site_is_looked_after_while_it_has_connections() -> None:
 
     assert before == []
     assert len(client.clock.getDelayedCalls()) == 1
+
+
+def test_one_that_connects_while_the_last_leaves_is_looked_after() -> None:
+    """Its deadlines hold."""
+    client = FastClient(ignore)
+    late = BoundedTransport(client.site.buildProtocol(None), 65536)
+    client.leave()
+    late.protocol.makeConnection(late)
+    for _ in range(30):
+        client.clock.turn(0.5)
+
+    assert late.disconnecting
+
+
+def test_a_site_without_a_log_is_listened_to() -> None:
+    """There is nothing to open and nothing to close."""
+    client = FastClient(ignore)
+    client.site.doStart()
+    client.get()
+    client.site.doStop()
+    client.leave()
+
+    assert client.clock.getDelayedCalls() == []
