@@ -400,3 +400,14 @@ def test_a_site_without_a_log_is_listened_to() -> None:
     client.leave()
 
     assert client.clock.getDelayedCalls() == []
+
+
+def test_a_proxy_is_believed() -> None:
+    """One that is named; the next client of the same address, too."""
+    client = FastClient(tells, forwarded_allow_ips="127.0.0.1")
+    for _ in range(2):
+        client.send(get(b"/", b"X-Forwarded-For: 192.0.2.9"))
+        client.connect(65536)
+    client.send(get(b"/", b"X-Forwarded-For: 192.0.2.9"))
+
+    assert b"'192.0.2.9'" in client.drain()
