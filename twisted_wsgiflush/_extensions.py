@@ -51,24 +51,15 @@ class Extensions:
     """
     The extensions of one request.
 
-    Make them in the thread that runs the application.
-
     :param reactor: measures timeouts and watches descriptors.
     :param environ: of the request; the extensions are put there.
     :param validation: whether ``flush`` answers 304 to whose copy is fresh.
     """
 
-    __slots__ = (
-        "_conditions",
-        "_due",
-        "_ended",
-        "_fdevent_timeout",
-        "_in_force",
-        "_reactor",
-        "_response",
-        "_suspend_status",
-        "_thread",
-    )
+    # Most applications use none of them: these are as they are until one does.
+    _due: Suspension | None = None
+    _in_force: Suspension | None = None
+    _ended = False
 
     def __init__(
         self, reactor: Any, response: Response, environ: Environ, *, validation: bool
@@ -77,12 +68,8 @@ class Extensions:
         self._response = response
         # As the client has sent them; middleware may change environ.
         self._conditions = conditions_of(environ) if validation else None
-        self._thread = threading.get_ident()
         self._suspend_status = Truth()
         self._fdevent_timeout = Truth()
-        self._due: Suspension | None = None
-        self._in_force: Suspension | None = None
-        self._ended = False
         environ["wsgi.asynchronous"] = True
         environ["wsgi.response_error"] = ResponseError
         environ["wsgi.pause_output"] = self.pause_output
@@ -170,9 +157,10 @@ class Extensions:
             true_when_resumed=True,
         )
         self._make_due(suspension)
+        thread = threading.get_ident()
 
         def resume() -> bool:
-            if threading.get_ident() == self._thread:
+            if threading.get_ident() == thread:
                 return suspension.resume()
             return suspension.resume_from_thread(self._reactor)
 

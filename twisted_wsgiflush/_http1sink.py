@@ -63,37 +63,26 @@ class HTTP1Sink:
     :param persistent: whether the connection goes on, for all that is known.
     """
 
-    __slots__ = (
-        "_connection",
-        "_framing",
-        "_head",
-        "_of_1_0",
-        "_output",
-        "_pump",
-        "code",
-        "head_only",
-        "persistent",
-        "sent",
-    )
-
     exact = True
+
+    code = 0
+    """The status, once it is sent."""
+    sent = 0
+    """Bytes of the body that were sent."""
+
+    _framing = _NONE
+    # Waits for the first block, or for the end.
+    _head = b""
+    _pump: Pump | None = None
 
     def __init__(
         self, connection: Connection, *, head_only: bool, of_1_0: bool, persistent: bool
     ) -> None:
         self.head_only = head_only
         self.persistent = persistent
-        self.code = 0
-        """The status, once it is sent."""
-        self.sent = 0
-        """Bytes of the body that were sent."""
         self._connection = connection
         self._output = connection.output
         self._of_1_0 = of_1_0
-        self._framing = _NONE
-        # Waits for the first block, or for the end.
-        self._head = b""
-        self._pump: Pump | None = None
 
     @property
     def full(self) -> bool:
@@ -135,18 +124,21 @@ class HTTP1Sink:
 
     def write(self, block: bytes) -> None:
         """Send a block of the body, after the head."""
-        self.sent += len(block)
-        before, self._head, after = self._head, b"", b""
+        size = len(block)
+        self.sent += size
+        before, after = self._head, b""
+        self._head = b""
         if self._framing is _CHUNKED:
-            before += b"%x\r\n" % len(block)
+            before += b"%x\r\n" % size
             after = b"\r\n"
-        if len(block) < LARGE:
-            self._output.write(before + block + after)
+        output = self._output
+        if size < LARGE:
+            output.write(before + block + after)
         elif before:
-            self._output.write_parts([before, block, after])
+            output.write_parts([before, block, after])
         else:
-            self._output.write(block)
-        if not self._output.idle:
+            output.write(block)
+        if not output.idle:
             self._rest()
 
     def push(self) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from select import POLLERR, POLLHUP, POLLRDHUP, poll
+from socket import AF_UNIX
 from typing import Any, Protocol
 
 from twisted.internet.abstract import FileDescriptor
@@ -88,6 +89,10 @@ def output_of(transport: Any, reactor: IReactorTime, owner: Owner) -> Output:
         while isinstance(below, ProtocolWrapper):
             below = below.transport
         if isinstance(below, FileDescriptor) and hasattr(below, "getHandle"):
+            if below.getHandle().family != AF_UNIX:
+                # Each block leaves at once, and not when the last was acknowledged.
+                tcp: Any = below
+                tcp.setTcpNoDelay(True)
             return KernelOutput(below, owner)
     return TransportOutput(transport, reactor, owner)
 

@@ -80,28 +80,16 @@ class Pump:
     :param debug: whether a client may see the traceback of an error.
     """
 
-    __slots__ = (
-        "_accept",
-        "_app_iter",
-        "_application_failed",
-        "_asking",
-        "_begun",
-        "_consumer",
-        "_consumer_pause",
-        "_context",
-        "_debug",
-        "_environ",
-        "_error_log",
-        "_extensions",
-        "_iterator",
-        "_named_in_log",
-        "_now",
-        "_pauses",
-        "_reactor",
-        "_request_name",
-        "_response",
-        "_turn",
-    )
+    # As they are in a response that is complete at once, which most are.
+    _pauses: Pauses | None = None
+    _app_iter: Iterable[bytes] = ()
+    _iterator: Iterator[bytes] = _NOTHING
+    _asking = False
+    _application_failed = False
+    _named_in_log = False
+    _now = 0.0
+    _turn: IDelayedCall | None = None
+    _consumer_pause: Pause | None = None
 
     def __init__(
         self,
@@ -115,8 +103,6 @@ class Pump:
         *,
         debug: bool,
     ) -> None:
-        # Most responses rest never.
-        self._pauses: Pauses | None = None
         self._reactor = reactor
         self._context = context
         self._response = response
@@ -128,15 +114,7 @@ class Pump:
         self._extensions = extensions
         self._request_name = request_name
         self._debug = debug
-        self._app_iter: Iterable[bytes] = ()
-        self._iterator = _NOTHING
-        self._asking = False
         self._begun: list[Callable[[], object]] = []
-        self._application_failed = False
-        self._named_in_log = False
-        self._now = 0.0
-        self._turn: IDelayedCall | None = None
-        self._consumer_pause: Pause | None = None
 
     @property
     def pauses(self) -> Pauses:
@@ -244,13 +222,25 @@ class Pump:
     def _step(self) -> None:
         """Ask for blocks and send them, until there is a reason to stop."""
         self._turn = None
-        response = self._response
-        slice_ends = self._reactor.seconds() + SLICE
+        response, seconds = self._response, self._reactor.seconds
+        before = seconds()
+        slice_ends = before + SLICE
         while not self._pauses:
             if response.has_enough:  # By a flush while it was suspended.
                 self._finish()
                 return
-            block: Any = self._ask(next, self._iterator, _EXHAUSTED)
+            self._asking = True
+            try:
+                block: Any = self._context.run(next, self._iterator, _EXHAUSTED)
+            except BaseException:
+                self._application_failed = True
+                raise
+            finally:
+                self._asking = False
+                self._now = now = seconds()
+                if now - before >= BLOCKING:
+                    self._has_blocked(now - before)
+            before = now
             if response.over:
                 self._close()
                 return
@@ -263,7 +253,7 @@ class Pump:
             if response.has_enough:
                 self._finish()
                 return
-            if self._now >= slice_ends or not block or not self._consumer.exact:
+            if now >= slice_ends or not block or not self._consumer.exact:
                 self.schedule()
                 return
 
@@ -337,14 +327,19 @@ class Pump:
         finally:
             self._asking = False
             self._now = self._reactor.seconds()
-            if self._now - began >= BLOCKING and not self._named_in_log:
-                self._named_in_log = True
-                _log.warn(
-                    "{request}: the application blocked the reactor, and everybody "
-                    "else, for {seconds:.1f} s",
-                    request=self._request_name,
-                    seconds=self._now - began,
-                )
+            if self._now - began >= BLOCKING:
+                self._has_blocked(self._now - began)
+
+    def _has_blocked(self, seconds: float) -> None:
+        """Name it in the log, once."""
+        if not self._named_in_log:
+            self._named_in_log = True
+            _log.warn(
+                "{request}: the application blocked the reactor, and everybody "
+                "else, for {seconds:.1f} s",
+                request=self._request_name,
+                seconds=seconds,
+            )
 
     def _guard(self, work: Callable[..., None], *arguments: Any) -> None:
         """Do a piece of work; if that fails, end the response."""

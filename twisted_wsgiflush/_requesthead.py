@@ -58,12 +58,14 @@ class RequestHead:
         "close",
         "content_length",
         "expects_continue",
+        "has_body",
         "hosts",
         "keep_alive",
         "method",
         "name",
         "of_1_0",
         "path",
+        "persistent",
         "upgrade",
         "variables",
     )
@@ -84,16 +86,10 @@ class RequestHead:
         self.close = False
         self.keep_alive = False
         self.upgrade = False
-
-    @property
-    def has_body(self) -> bool:
+        self.has_body = False
         """Whether a body follows, which may be empty (RFC 9112, 6.3)."""
-        return self.content_length is not None or self.chunked
-
-    @property
-    def persistent(self) -> bool:
+        self.persistent = False
         """Whether the client keeps the connection (RFC 9112, 9.3)."""
-        return not self.close and (not self.of_1_0 or self.keep_alive)
 
 
 NO_HEAD = RequestHead("", "", False)
@@ -207,6 +203,8 @@ class HeadReader:
             # RFC 9110, 5.3, and RFC 9113, 8.2.3.
             comma = "; " if variable == "HTTP_COOKIE" else ","
             head.variables[variable] = comma.join(values)
+        head.has_body = head.content_length is not None or head.chunked
+        head.persistent = not head.close and (not head.of_1_0 or head.keep_alive)
         if (
             head.has_body
             or head.close
