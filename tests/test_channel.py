@@ -834,7 +834,7 @@ def test_one_that_ends_with_the_connection_is_reset_when_it_fails(
 def test_a_connection_ends_in_every_phase(phase, how) -> None:
     """And leaves nothing behind."""
     waiting = Waiting()
-    applications = {
+    applications: dict[str, Any] = {
         "response": waiting,
         "sending": giving([b"x" * 5_000_000]),
     }
@@ -929,3 +929,40 @@ def test_too_many_connections() -> None:
     assert statuses(refused) == ["503"]
     assert other.ended
     assert statuses(read_on(client)) == ["200"]
+
+
+def test_who_reads_again_lets_the_client_go_on() -> None:
+    """And gets all that it sends."""
+
+    async def application(environ, start_response):
+        await deferred
+        size = 0
+        async for block in environ["wsgi.input"]:
+            size += len(block)
+        start_response("200 OK", [])
+        return [b"%d bytes" % size]
+
+    deferred: Deferred[None] = Deferred()
+    client = FastSocketClient(asynchronous(application), stream_input=True)
+    client.send(post(500_000))
+    sent = 0
+    while client.clock.getReaders():
+        sent += client.socket.send(b"x" * 10_000)
+        client.turn()
+    deferred.callback(None)
+    client.send(b"x" * (500_000 - sent))
+
+    assert body_of(read_on(client, 30)) == chunks(b"500000 bytes") + LAST_CHUNK
+
+
+def test_a_body_is_discarded_while_a_response_is_not_taken() -> None:
+    """The next request begins when there is an end to both."""
+    large = b"x" * 1_000_000
+    client = FastSocketClient(giving([large]), stream_input=True)
+    client.send(post(10) + b"abc")
+    client.turn(3)
+    client.read(300)
+    client.send(b"defghij" + GET)
+    client.read(300)
+
+    assert client.received.count(large) == 2

@@ -8,7 +8,7 @@ import pytest
 from connections import Blocks, giving
 from waiting import FLUSH, LAST_CHUNK, chunks
 
-from twisted_wsgiflush._http1sink import LARGE
+from twisted_wsgiflush._http1sink import LARGE, HTTP1Sink
 from twisted_wsgiflush.testing import GET, serve
 
 HTTP_1_0 = b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n"
@@ -137,3 +137,16 @@ def test_what_is_written_by_write_is_sent() -> None:
     served = serve(application, limit=50, site="fast")
 
     assert served.read(40).endswith(chunks(*[b"x" * 100] * 5, b"end") + LAST_CHUNK)
+
+
+def test_nobody_waits_for_a_response_that_is_complete() -> None:
+    """Room for more is told to nobody."""
+
+    class Connection:
+        output = pump = None
+
+    connection: Any = Connection()
+    sink = HTTP1Sink(connection, head_only=False, of_1_0=False, persistent=True)
+    sink.drained()
+
+    assert connection.pump is None

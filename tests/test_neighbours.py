@@ -293,3 +293,15 @@ def test_what_is_at_no_path_is_not_found() -> None:
 
     assert statuses(received) == ["200", "404"]
     assert b"application /x" in received
+
+
+@pytest.mark.parametrize("length", [0, 1])
+def test_the_connection_is_idle_after_a_neighbour(length) -> None:
+    """Also after a body of no bytes: draining closes it at once."""
+    client = Beside(application)
+    client.send(post(length, path=b"/body") + b"x" * length)
+    read_on(client)
+    client.site.drain(10)
+    read_on(client)
+
+    assert client.ended

@@ -21,9 +21,10 @@ from connections import (
 )
 from test_channel import get
 from twisted.internet.interfaces import IPullProducer, IPushProducer
-from twisted.internet.protocol import Protocol
+from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.ssl import PrivateCertificate
 from twisted.protocols.haproxy._wrapper import HAProxyProtocolWrapper
+from twisted.protocols.policies import WrappingFactory
 from waiting import FLUSH, LAST_CHUNK, body_of, chunks
 from zope.interface.verify import verifyObject
 
@@ -277,7 +278,7 @@ def test_who_is_lent_the_transport_writes_first(kernel: Kernel) -> None:
 def test_what_looks_on_is_looked_through() -> None:
     """The PROXY protocol's wrapper does not change what is written."""
     kernel = Kernel()
-    wrapper = HAProxyProtocolWrapper(None, Protocol())
+    wrapper = HAProxyProtocolWrapper(WrappingFactory(Factory()), Protocol())
     wrapper.transport = kernel.transport
 
     assert isinstance(output_of(wrapper, kernel.clock, Owner()), KernelOutput)

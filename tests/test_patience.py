@@ -350,3 +350,21 @@ def test_no_timer_is_set_for_a_request() -> None:
     read_on(client)
 
     assert before == len(client.clock.getDelayedCalls()) == 1
+
+
+def test_the_time_to_close_begins_when_all_is_taken() -> None:
+    """Or a slow client could miss the end by a reset."""
+    client = FastSocketClient(giving([b"x" * 1_000_000]))
+    client.send(get(b"/", b"Connection: close") + GET)
+    client.turn(3)
+    client.wait(10)
+    while not client.ended:
+        client.turn()
+        client.drain()
+    client.wait(1)
+    before = client.transport.connected
+    client.wait(2.5)
+
+    assert before
+    assert not client.transport.connected
+    assert client.received.endswith(b"x" * 1_000_000)

@@ -24,7 +24,7 @@ from twisted.internet.ssl import PrivateCertificate
 from twisted.internet.task import deferLater
 from twisted.protocols.haproxy._wrapper import HAProxyWrappingFactory
 from twisted.web.resource import Resource
-from waiting import Waiting, body_of
+from waiting import SUSPEND, Waiting, body_of
 from zope.interface import alsoProvides
 from zope.interface.verify import verifyObject
 
@@ -153,28 +153,32 @@ def test_the_client_may_be_the_proxy_s() -> None:
 def test_addresses_are_not_remembered_for_ever() -> None:
     """The PROXY protocol may name any; what was said stays true."""
     site = WSGISite(Turns(), tells)
-    for number in range(1500):
+    transports = []
+    for number in range(1100):
         transport = BoundedTransport(site.buildProtocol(None), 65536)
-        transport.hostAddr = IPv4Address("TCP", f"192.0.{number // 250}.1", number)
+        local = IPv4Address("TCP", "192.0.2.1", number)
+        transport.hostAddr = local  # type: ignore[assignment]  # None there
         transport.protocol.makeConnection(transport)
         transport.protocol.dataReceived(GET)
         answer = transport.drain()
-        transport.lose()
+        transports.append(transport)
 
     assert statuses(answer) == ["200"]
 
 
-def test_a_unix_socket_has_no_address() -> None:
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_unix_socket_has_no_address(scheme) -> None:
     """And TLS is a scheme."""
     site = WSGISite(Turns(), tells)
     transport = BoundedTransport(site.buildProtocol(None), 65536)
     transport.hostAddr = UNIXAddress(b"/run/site")  # type: ignore[assignment]  # None there
     transport.peerAddr = UNIXAddress(None)  # type: ignore[assignment]  # as above
-    alsoProvides(transport, ISSLTransport)
+    if scheme == "https":
+        alsoProvides(transport, ISSLTransport)
     transport.protocol.makeConnection(transport)
     transport.protocol.dataReceived(GET)
 
-    assert body_of(transport.drain()) == b"'' '/' '' 'https'"
+    assert body_of(transport.drain()) == f"'' '/' '' {scheme!r}".encode()
 
 
 # --- HTTP/2
@@ -286,6 +290,29 @@ def test_a_response_that_is_cut_has_a_line(tmp_path: Path) -> None:
     assert " 503 " in path.read_text()
 
 
+def test_a_response_that_is_cut_short_has_a_line(tmp_path: Path) -> None:
+    """As one that is complete."""
+
+    def application(environ, start_response):
+        start_response("200 OK", [])
+        yield b"some"
+        environ[SUSPEND]()
+        yield b""
+
+    path = tmp_path / "access.log"
+    client = FastSocketClient(
+        application, access_log=str(path), limits=Limits(suspend_timeout=1)
+    )
+    client.site.doStart()
+    client.send(GET)
+    client.wait(3)
+    client.site.doStop()
+    client.leave()
+    client.turn(5)
+
+    assert " 200 4 " in path.read_text()
+
+
 def test_the_log_is_closed_when_the_last_connection_is(tmp_path: Path) -> None:
     """Not when nobody is listened to any more."""
     path = tmp_path / "access.log"
@@ -344,9 +371,43 @@ def test_a_site_is_looked_after_while_it_has_connections() -> None:
     client.turn(2)
     client.leave()
     client.turn(5)
-    before = client.clock.getDelayedCalls()
+    before = list(client.clock.getDelayedCalls())
     again = BoundedTransport(client.site.buildProtocol(None), 65536)
     again.protocol.makeConnection(again)
 
     assert before == []
     assert len(client.clock.getDelayedCalls()) == 1
+
+
+def test_one_that_connects_while_the_last_leaves_is_looked_after() -> None:
+    """Its deadlines hold."""
+    client = FastClient(ignore)
+    late = BoundedTransport(client.site.buildProtocol(None), 65536)
+    client.leave()
+    late.protocol.makeConnection(late)
+    for _ in range(30):
+        client.clock.turn(0.5)
+
+    assert late.disconnecting
+
+
+def test_a_site_without_a_log_is_listened_to() -> None:
+    """There is nothing to open and nothing to close."""
+    client = FastClient(ignore)
+    client.site.doStart()
+    client.get()
+    client.site.doStop()
+    client.leave()
+
+    assert client.clock.getDelayedCalls() == []
+
+
+def test_a_proxy_is_believed() -> None:
+    """One that is named; the next client of the same address, too."""
+    client = FastClient(tells, forwarded_allow_ips="127.0.0.1")
+    for _ in range(2):
+        client.send(get(b"/", b"X-Forwarded-For: 192.0.2.9"))
+        client.connect(65536)
+    client.send(get(b"/", b"X-Forwarded-For: 192.0.2.9"))
+
+    assert b"'192.0.2.9'" in client.drain()

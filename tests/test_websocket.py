@@ -22,6 +22,7 @@ class Upper:
     """Says what it hears, in capitals."""
 
     lost = 0
+    last: Upper
 
     @classmethod
     def buildProtocol(cls, request: Request) -> Upper:

@@ -539,8 +539,9 @@ class Channel(Protocol):
 
     def _write_log(self) -> None:
         log, sink = self.site.access_log, self._sink
-        if log is not None and sink is not None:
-            log.write(self._who, self.site.log_time, self._asked, sink.code, sink.sent)
+        assert log is not None
+        assert sink is not None  # There is a response.
+        log.write(self._who, self.site.log_time, self._asked, sink.code, sink.sent)
 
     # --- neighbours
 
@@ -550,7 +551,7 @@ class Channel(Protocol):
         self.output.detach()
         for_good = self._head.upgrade
         self.phase = HANDED_OVER if for_good else NEIGHBOUR
-        if self._head.has_body and not for_good:
+        if (self._head.content_length or self._head.chunked) and not for_good:
             self.body = RequestBody(self._head, self.site.limits)
             self.body.discard()
         self._other = NeighbourChannel(
@@ -570,14 +571,12 @@ class Channel(Protocol):
     def neighbour_done(self, *, persistent: bool) -> None:
         """Twisted's channel gives the connection back."""
         self._other = None
-        if self.phase is LOST:
-            return
         self.output.attach_again()
-        unread = self.body is not None and not self.body.ended
-        if self.phase is HANDED_OVER or not persistent:
-            self._close(linger=unread)
-        elif unread:
-            self._discard_body()
+        # Twisted answers when the body is complete, but to an upgrade.
+        if self.phase is HANDED_OVER:
+            self._close(linger=True)
+        elif not persistent:
+            self.close()
         else:
             self._forget_request()
             self._next_when_sent()

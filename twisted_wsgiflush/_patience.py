@@ -132,7 +132,7 @@ class Patience:
                 self._look_at_response(now)
             case "SENDING":
                 self._look_at_sending(now)
-            case "CLOSING":
+            case _:  # CLOSING; the others have no deadline.
                 if not channel.output.idle:
                     # Its time to close begins when it has taken everything.
                     self._since = now

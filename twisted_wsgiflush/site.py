@@ -213,15 +213,17 @@ class WSGISite(Factory):
     def connected(self, channel: Channel) -> bool:
         """A client has connected; whether there is room for it."""
         self._channels.add(channel)
+        if self._look_call is None:  # The last of the others has left meanwhile.
+            self._look()
         return len(self._channels) <= self._most_connections
 
     def disconnected(self, channel: Channel) -> None:
         """A connection is gone."""
         self._channels.discard(channel)
         if not self._channels:
-            if self._look_call is not None:
-                self._look_call.cancel()
-                self._look_call = None
+            assert self._look_call is not None  # There was a connection.
+            self._look_call.cancel()
+            self._look_call = None
             if not self.numPorts:
                 self._close_logs()
             self._tell_if_drained()
