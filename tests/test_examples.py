@@ -165,7 +165,7 @@ def test_embedded_site() -> None:
     """Application and files are one site, with the limits that it was given."""
     with (
         running("embedded_site.py", ANY_PORT) as program,
-        closing(HTTPConnection("127.0.0.1", *program.ports, timeout=20)) as client,
+        closing(HTTPConnection("127.0.0.1", program.ports[0], timeout=20)) as client,
     ):
         client.request("GET", "/static/embedded_site.py")
         body = client.getresponse().read()
@@ -179,7 +179,7 @@ def test_embedded_site_ends_when_its_responses_have_ended() -> None:
     """A signal has the process accept nothing more, and complete what is in flight."""
     with (
         running("embedded_site.py", ANY_PORT) as program,
-        closing(HTTPConnection("127.0.0.1", *program.ports, timeout=20)) as client,
+        closing(HTTPConnection("127.0.0.1", program.ports[0], timeout=20)) as client,
     ):
         client.request("GET", "/")
         response = client.getresponse()

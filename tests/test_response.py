@@ -86,7 +86,15 @@ class Wire:
     @property
     def seen(self) -> tuple[int | None, bytes, str]:
         """The status, the body, and what became of the connection."""
-        return self.head and self.head.code, self.body, self.ending
+        code = None if self.head is None else self.head.code
+        return code, self.body, self.ending
+
+    def send_whole(self, head: Head, body: bytes) -> None:
+        assert head.content_length == len(body)
+        self.send_head(head, body=True, close=False)
+        if body:
+            self.write(body)
+        self.finish(close=False)
 
     def send_head(self, head: Head, *, body: bool, close: bool) -> None:
         assert self.ending == "open"
@@ -756,6 +764,57 @@ def test_the_length_is_declared_after_the_headers() -> None:
         5,
     )
     assert headers == [("X-One", "1"), ("X-Two", "2")]
+
+
+@pytest.mark.parametrize("lengths", [[], [("Content-Length", "5")]])
+def test_a_whole_body_is_sent_with_its_head(lengths: list[tuple[str, str]]) -> None:
+    """It has its length, whoever told that, and the response ends with it."""
+    wire = Wire()
+    response = Response(wire, "GET /there")
+    response.start_response("200 OK", lengths)
+
+    assert response.whole(b"block")
+
+    assert response.state is State.FINISHED
+    assert wire.seen == (200, b"block", "kept")
+    assert wire.head is not None
+    assert wire.head.content_length == 5
+
+
+@pytest.mark.parametrize(
+    ("status", "lengths", "head_only"),
+    [
+        pytest.param("200 OK", "4", False, id="too long"),
+        pytest.param("200 OK", "6", False, id="too short"),
+        pytest.param("204 No Content", None, False, id="no body"),
+        pytest.param("200 OK", None, True, id="HEAD"),
+    ],
+)
+def test_a_whole_body_that_needs_more_care(
+    status: str, lengths: str | None, head_only: bool
+) -> None:
+    """Nothing is sent, and the response can still be written."""
+    wire = Wire(head_only=head_only)
+    response = Response(wire, "GET /there")
+    headers = [] if lengths is None else [("Content-Length", lengths)]
+    response.start_response(status, headers)
+
+    assert not response.whole(b"block")
+
+    assert response.state is State.HEADERS_SET
+    assert wire.head is None
+
+
+@pytest.mark.parametrize("state", [s for s in State if s is not State.HEADERS_SET])
+def test_a_whole_body_at_another_time(state: State) -> None:
+    """It is not sent."""
+    wire = Wire()
+    response = response_in(state, wire)
+    before = wire.seen
+
+    assert not response.whole(b"block")
+
+    assert wire.seen == before
 
 
 def test_a_declared_length_is_kept_to() -> None:
