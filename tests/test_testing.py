@@ -393,3 +393,18 @@ def test_a_clock_forgets_all_descriptors() -> None:
 
         assert clock.removeAll() == [reader, writer]
         assert [*clock.getReaders(), *clock.getWriters()] == []
+
+
+@pytest.mark.parametrize("site", ["fast", "twisted"])
+def test_an_application_is_served_through_either_door(site) -> None:
+    """The one that is asked for; they name themselves."""
+    response = serve(hello, site=site).read()
+
+    assert response.endswith(b"hello")
+    assert (b"twisted-wsgiflush" in response) is (site == "fast")
+
+
+def test_there_is_no_other_door() -> None:
+    """A wrong name is refused."""
+    with pytest.raises(ValueError, match="fast or twisted, not 'stock'"):
+        serve(hello, site="stock")  # type: ignore[arg-type]  # on purpose
