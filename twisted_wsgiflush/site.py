@@ -137,7 +137,8 @@ class WSGISite(Factory):
         self._look_call: IDelayedCall | None = None
         self._drained: Deferred[None] | None = None
         self._deadline: IDelayedCall | None = None
-        self._settling = False
+        self._settled = False
+        self._busy: Channel | None = None
 
     # --- who is responsible for what
 
@@ -213,6 +214,7 @@ class WSGISite(Factory):
     def connected(self, channel: Channel) -> bool:
         """A client has connected; whether there is room for it."""
         self._channels.add(channel)
+        self._settled = False
         if self._look_call is None:  # The last of the others has left meanwhile.
             self._look()
         return len(self._channels) <= self._most_connections
@@ -272,14 +274,16 @@ class WSGISite(Factory):
         a request as soon as none is in flight.  Until then they may have one, maybe on
         its way already.
         """
-        if not self.draining or self._settling:
+        if not self.draining or self._settled:
             return
-        if any(channel.busy for channel in self._channels):
-            return
-        self._settling = True  # Each of them comes here, too.
-        for channel in list(self._channels):
-            channel.close_idle()
-        self._settling = False
+        # Ten thousand connections end one after the other: each should not look at
+        # all the others.
+        if self._busy is None or not self._busy.busy:
+            self._busy = next((c for c in self._channels if c.busy), None)
+        if self._busy is None:
+            self._settled = True
+            for channel in list(self._channels):
+                channel.close_idle()
 
     def abort(self) -> None:
         """End every connection now; applications see their clients go away."""
