@@ -435,3 +435,10 @@ def test_the_applications_list_stays_its_own() -> None:
     assert b"\r\nX-One: 1\r\n" in response
     assert b"X-Two" not in response
     assert headers == [("X-One", "1"), ("X-Two", "2")]
+
+
+def test_a_head_shows_what_it_is() -> None:
+    """As it is on the wire."""
+    head = checked_head("200 OK", [("X-One", "1")])
+
+    assert repr(head) == "<Head b'HTTP/1.1 200 OK\\r\\nX-One: 1\\r\\n'>"

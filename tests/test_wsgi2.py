@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from wsgiref.validate import validator
 
 import pytest
+from connections import Blocks
 from doors import scheduled
 from doors import serve as at_once
 from doors import serve_in_a_turn as serve
@@ -329,6 +330,16 @@ def test_a_fresh_copy_spares_the_work(app_iter) -> None:
     assert status_of(response) == "HTTP/1.1 304 Not Modified"
     assert began == []
     assert body.done == ["close"] * (app_iter == "iterable")
+
+
+def test_a_late_triple_that_nobody_wants_is_closed() -> None:
+    """What the application has begun is closed with it, though it was not awaited."""
+    blocks = Blocks(b"", b"late")
+
+    late = to_wsgi2(lambda environ, start_response: blocks)({})
+    late.close()
+
+    assert (blocks.asked, blocks.closed) == (1, 1)
 
 
 def test_it_is_valid_wsgi() -> None:

@@ -661,9 +661,12 @@ class Channel(Protocol):
     def _read_or_not(self) -> None:
         """Read no more than is bounded ahead of what is served."""
         transport: Any = self.transport
+        # What is too much of a head is refused.
         wants_to_read = (
-            not self._nobody_reads and len(self._buffer) <= READ_AHEAD
-        ) or self.phase is CLOSING
+            self.phase is CLOSING
+            or self.phase is HEAD
+            or (not self._nobody_reads and len(self._buffer) <= READ_AHEAD)
+        )
         if self.reading == wants_to_read or self.phase is LOST:
             return
         self.reading = wants_to_read

@@ -142,9 +142,11 @@ class Pump:
         return self._now if self._extensions.suspended else None
 
     def give_up(self, why: str) -> None:
-        """End the response, for it takes too long; the client may get a 503."""
-        if self._response.over:
-            return
+        """
+        End the response, for it takes too long; the client may get a 503.
+
+        Call while it is not over.
+        """
         _log.warn("{request}: {why}", request=self._request_name, why=why)
         try:
             self._response.fail(*refusal(Refused(503, "This takes too long.")))

@@ -149,8 +149,9 @@ def test_any_bytes_have_well_formed_answers(fuzzed: Server, data: bytes) -> None
 @BOUNDED
 @given(data=st.binary(max_size=300))
 def test_garbage_has_well_formed_answers(fuzzed: Server, data: bytes) -> None:
-    """RFC 9112, 2.2: whatever it is, it is no request that is served."""
-    assert all(status >= 400 for status, _ in heard(fuzzed, [data]))
+    """RFC 9112, 2.2: if it is no request, it is refused, and nothing else happens."""
+    # Every now and then it is a request, such as ``! / HTTP/1.0``.
+    assert b"HTTP/" in data or all(status >= 400 for status, _ in heard(fuzzed, [data]))
     assert_lives(fuzzed)
 
 
