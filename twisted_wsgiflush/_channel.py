@@ -11,6 +11,7 @@ in ``_output``, and how long to wait for whom in ``_patience``.
 from __future__ import annotations
 
 import enum
+import re
 from contextvars import Context
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
@@ -51,9 +52,10 @@ _log = Logger()
 # Bytes of requests to come that are kept while one is served.
 READ_AHEAD = 65536
 
+_HEAD_REQUEST = re.compile(rb"HEAD [!-~]+ HTTP/1\.[0-9]\r\n")
 _END_OF_HEAD = b"\r\n\r\n"
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-_INCOMPLETE = Refused(400, "The request is not complete.")
+_INCOMPLETE = "The request is not complete."
 _NO_INPUT = InputStream(BytesIO(), 0)
 
 
@@ -165,9 +167,9 @@ class Channel(Protocol):
                     return
                 self.patience.half_closed()
                 if self.body is not None and not self.body.ended:
-                    self.lose_body(_INCOMPLETE)
+                    self.lose_body(Refused(400, _INCOMPLETE))
             case Phase.HEAD | Phase.BODY:
-                self.refuse(_INCOMPLETE)
+                self.refuse(Refused(400, _INCOMPLETE))
             case Phase.NEIGHBOUR | Phase.HANDED_OVER:
                 self._transport.loseConnection()
             case Phase.IDLE | Phase.DISCARDING | Phase.CLOSING:
@@ -189,7 +191,7 @@ class Channel(Protocol):
         if self.pump is not None:
             self.pump.stopProducing()
             if self.body is not None:
-                self.body.lost(_INCOMPLETE)
+                self.body.lost(Refused(400, _INCOMPLETE))
         self._forget_request()
         if self._other is not None:
             other, self._other = self._other, None
@@ -217,7 +219,9 @@ class Channel(Protocol):
         slice_ends: float | None = None
         while self._take_request():
             if not self._buffer:
-                continue
+                if self.phase is BODY:
+                    continue  # It came with the head, and in chunks.
+                break
             now = self.site.reactor.seconds()
             slice_ends = now + SLICE if slice_ends is None else slice_ends
             if now >= slice_ends:
@@ -294,7 +298,7 @@ class Channel(Protocol):
         self.site.reader.check_incomplete(self._buffer, self._seen)
         self._seen = len(self._buffer)
         if self.half_closed_at is not None:
-            raise _INCOMPLETE
+            raise Refused(400, _INCOMPLETE)
         if self.phase is IDLE:
             self.phase = HEAD
             self.patience.head_begins()
@@ -399,7 +403,7 @@ class Channel(Protocol):
             self,
             head_only=head.method == "HEAD",
             of_1_0=head.of_1_0,
-            persistent=self._is_persistent,
+            persistent=head.persistent and not site.draining,
         )
         if head.path == "*":
             self._answer_for_the_server(sink)
@@ -596,7 +600,7 @@ class Channel(Protocol):
         head_only = (
             self._environ.get("REQUEST_METHOD") == "HEAD"
             if self._environ
-            else self._buffer.startswith(b"HEAD ")
+            else _HEAD_REQUEST.match(self._buffer) is not None
         )
         self._forget_request()
         sink = HTTP1Sink(self, head_only=head_only, of_1_0=False, persistent=False)

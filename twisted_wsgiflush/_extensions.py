@@ -57,6 +57,9 @@ class Extensions:
     """
 
     # Most applications use none of them: these are as they are until one does.
+    used = False
+    """Whether something is due or in force, or was."""
+
     _due: Suspension | None = None
     _in_force: Suspension | None = None
     _ended = False
@@ -80,11 +83,6 @@ class Extensions:
         environ["x-wsgiorg.fdevent.writable"] = self.writable
         environ["x-wsgiorg.fdevent.timeout"] = self._fdevent_timeout
         environ["twisted.reactor"] = reactor
-
-    @property
-    def in_use(self) -> bool:
-        """Whether something is due or in force."""
-        return self._due is not None or self._in_force is not None
 
     @property
     def suspended(self) -> bool:
@@ -111,6 +109,8 @@ class Extensions:
             back; nothing is due or in force all the same.
         """
         self._ended = True
+        if not self.used:
+            return
         suspensions = (self._due, self._in_force)
         self._due = self._in_force = None
         for suspension in suspensions:
@@ -223,6 +223,7 @@ class Extensions:
 
     def _make_due(self, suspension: Suspension) -> None:
         self._refuse_if_due()
+        self.used = True
         self._due = suspension
 
     def _refuse_if_due(self) -> None:

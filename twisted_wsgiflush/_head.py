@@ -15,6 +15,8 @@ from functools import lru_cache
 from typing import Any
 from wsgiref.util import is_hop_by_hop
 
+from twisted.web.http import NO_CONTENT, NOT_MODIFIED
+
 from .errors import InvalidHeaders, InvalidStatus, WrongType
 
 # PEP 3333, "The start_response() Callable": "a status string of the form '999
@@ -39,7 +41,15 @@ class Head:
         treat apart.
     """
 
-    __slots__ = ("_lines", "code", "content_length", "headers", "reason", "special")
+    __slots__ = (
+        "_lines",
+        "code",
+        "content_length",
+        "headers",
+        "may_have_body",
+        "reason",
+        "special",
+    )
 
     def __init__(
         self,
@@ -54,6 +64,9 @@ class Head:
         self.headers = headers
         self.content_length = content_length
         self.special = special
+        # RFC 9110, 6.4.1.
+        self.may_have_body = code >= 200 and code != NO_CONTENT and code != NOT_MODIFIED
+        """Whether a response that begins like this may have a body."""
         self._lines: bytes | None = None
 
     @property
@@ -68,9 +81,11 @@ class Head:
     def with_length(self, length: int) -> Head:
         """The same with a Content-Length."""
         field = (b"Content-Length", b"%d" % length)
-        return Head(
+        head = Head(
             self.code, self.reason, [*self.headers, field], length, self.special
         )
+        head._lines = self.lines + b"%b: %b\r\n" % field
+        return head
 
     def without_length(self) -> Head:
         """The same without a Content-Length, which is no promise any more."""

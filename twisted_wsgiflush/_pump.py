@@ -278,7 +278,7 @@ class Pump:
         if self._turn is not None:
             self._turn.cancel()
             self._turn = None
-        if self._extensions.in_use:
+        if self._extensions.used:
             self._ask(self._extensions.end)  # As for an empty block.
         else:
             self._extensions.end()

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from twisted.logger import Logger
-from twisted.web.http import NO_CONTENT, NOT_MODIFIED
+from twisted.web.http import NOT_MODIFIED
 
 from ._head import Head, checked_head
 from ._states import (
@@ -87,7 +87,6 @@ class Response:
         "_cut_at_length",
         "_has_body",
         "_head",
-        "_may_have_body",
         "_request_name",
         "_sink",
         "_unsent",
@@ -99,8 +98,8 @@ class Response:
         self._sink = sink
         self._request_name = request_name
         self._head: Head | None = None
-        # Both as of the head, the second for this request.
-        self._may_have_body = self._has_body = True
+        # As of the head, and for this request.
+        self._has_body = True
         # Bytes of the body still to come, where Content-Length tells.
         self._unsent: int | None = None
         self._cut_at_length = False
@@ -164,7 +163,7 @@ class Response:
         if self.state is not HEADERS_SET:
             return  # Sent already, or the end will tell that it is missing.
         assert head is not None
-        if head.content_length is not None or not self._may_have_body:
+        if head.content_length is not None or not head.may_have_body:
             return
         if self._sink.head_only and not length:
             return  # An empty body to HEAD tells nothing of the body to GET.
@@ -214,16 +213,14 @@ class Response:
         """
         Send all of the body, and end, if that is all there is to do.
 
-        :returns: whether it was; else nothing was done but to declare the length.
+        :returns: whether it was; else nothing was done.
         """
-        self.declare_length(len(body))
         head = self._head
-        if (
-            head is None
-            or self.state is not HEADERS_SET
-            or head.content_length != len(body)
-            or not self._has_body
-        ):
+        if head is None or self.state is not HEADERS_SET or not self._has_body:
+            return False
+        if head.content_length is None:
+            head = head.with_length(len(body))
+        elif head.content_length != len(body):
             return False
         self._upon(EXHAUSTED)
         self._sink.send_whole(head, body)
@@ -295,7 +292,7 @@ class Response:
     def _send_head(self) -> None:
         head = self._head
         assert head is not None  # The table: there is one in HEADERS_SET.
-        if not self._may_have_body and head.code != NOT_MODIFIED:
+        if not head.may_have_body and head.code != NOT_MODIFIED:
             # RFC 9110, 8.6: no Content-Length in 1xx and 204.
             head = head.without_length()
         if self._has_body:
@@ -304,12 +301,7 @@ class Response:
 
     def _set(self, head: Head) -> None:
         self._head = head
-        # RFC 9110, 6.4.1.
-        code = head.code
-        self._may_have_body = (
-            code >= 200 and code != NO_CONTENT and code != NOT_MODIFIED
-        )
-        self._has_body = self._may_have_body and not self._sink.head_only
+        self._has_body = head.may_have_body and not self._sink.head_only
 
     def _promised(self) -> bool:
         assert self._head is not None
