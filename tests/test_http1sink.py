@@ -146,7 +146,7 @@ def test_nobody_waits_for_a_response_that_is_complete() -> None:
         output = pump = None
 
     connection: Any = Connection()
-    sink = HTTP1Sink(connection, head_only=False, of_1_0=False, persistent=True)
+    sink = HTTP1Sink(connection)
     sink.drained()
 
     assert connection.pump is None

@@ -14,7 +14,9 @@ from twisted_wsgiflush._rules import SHORT_KEY, Refused
 from twisted_wsgiflush._types import Environ
 from twisted_wsgiflush.limits import Limits
 
-NO_LIMITS = Limits(request_line_size=None, header_size=None, header_count=None)
+NO_LIMITS = Limits(
+    request_line_size=None, header_size=None, header_count=None, body_size=None
+)
 LINE = b"GET / HTTP/1.1"
 HOST = b"Host: example.com"
 OLD = b"GET / HTTP/1.0"
@@ -409,6 +411,14 @@ def test_bodies(field: bytes, length: int | None, chunked: bool) -> None:
     assert (head.content_length, head.chunked) == (length, chunked)
     assert "HTTP_TRANSFER_ENCODING" not in environ
     assert (environ["CONTENT_LENGTH"] == "") is chunked
+
+
+def test_a_body_that_is_too_large() -> None:
+    """413 is told before a byte of it is read (RFC 9110, 15.5.14)."""
+    limits = NO_LIMITS._replace(body_size=10)
+
+    read(head_of(LINE, HOST, b"Content-Length: 10"), limits)
+    assert refused(head_of(LINE, HOST, b"Content-Length: 11"), limits) == 413
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ BEFORE = "Sun, 06 Nov 1994 08:49:36 GMT"
 AFTER = "Sun, 06 Nov 1994 08:49:38 GMT"
 
 
-def asked(method: str = "GET", **conditions: str) -> Conditions:
+def asked(method: str = "GET", **conditions: str) -> Conditions | None:
     fields = {f"HTTP_{name.upper()}": value for name, value in conditions.items()}
     return conditions_of({"REQUEST_METHOD": method, **fields})
 

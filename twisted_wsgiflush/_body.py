@@ -13,7 +13,7 @@ from typing import Any
 from ._framing import ByLength, Chunked, Framing
 from ._input import InputStream
 from ._requesthead import RequestHead
-from ._rules import Refused
+from ._rules import Refused, check_size
 from ._streamedinput import StreamedInput
 from .limits import Limits
 
@@ -117,17 +117,6 @@ class RequestBody:
         self.awaits_continue = False
         check_size(self.size, self._limit)
         self._take(block)
-
-
-def check_size(size: int, limit: int | None) -> None:
-    """
-    Look at the bytes that a body has, or will have.
-
-    :raises Refused: when they are too many.
-    """
-    if limit is not None and size > limit:
-        # RFC 9110, 15.5.14.
-        raise Refused(413, f"The body must not have more than {limit} bytes.")
 
 
 def _discard(block: bytes) -> None:

@@ -14,6 +14,7 @@ import enum
 import re
 from contextvars import Context
 from io import BytesIO
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.interfaces import (
@@ -26,8 +27,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from ._accesslog import what_is_asked
-from ._body import DISCARDED, IN_MEMORY, RequestBody, check_size
-from ._environ import port_of_host
+from ._body import DISCARDED, IN_MEMORY, RequestBody
 from ._errorlog import ErrorLog
 from ._errorpage import refusal
 from ._extensions import Extensions
@@ -100,6 +100,7 @@ class Channel(Protocol):
     """
 
     output: Output
+    _sink: HTTP1Sink
 
     def __init__(self, site: WSGISite) -> None:
         self.site = site
@@ -119,7 +120,6 @@ class Channel(Protocol):
         self._head = NO_HEAD
         self._environ: Environ = {}
         self._content: BytesIO | None = None
-        self._sink: HTTP1Sink | None = None
         self._asked = ""
         self._nobody_reads = False
         # Where requests begin is not known any more.
@@ -137,6 +137,7 @@ class Channel(Protocol):
         transport: Any = self.transport
         self.output = output_of(transport, self.site.reactor, self)
         self.output.attach()
+        self._sink = HTTP1Sink(self)
         self._context: Context = getattr(transport, "wsgi_context", self.site.context)
         if not self.site.connected(self):
             self.refuse(Refused(503, "This server has too many connections."))
@@ -217,7 +218,7 @@ class Channel(Protocol):
             return
         self._going_on = True
         slice_ends: float | None = None
-        while self._take_request():
+        while self._take_body() if self.phase is BODY else self._take_head():
             if not self._buffer:
                 if self.phase is BODY:
                     continue  # It came with the head, and in chunks.
@@ -236,51 +237,48 @@ class Channel(Protocol):
         self._turn = None
         self._go_on()
 
-    def _take_request(self) -> bool:
-        """Serve the next request, if it is there."""
-        phase = self.phase
-        if phase is IDLE or phase is HEAD:
-            return bool(self._buffer) and self._take_head()
-        if phase is BODY:
-            assert self.body is not None
-            if self.body.ended:
-                self._environ["CONTENT_LENGTH"] = str(self.body.size)
-                self._serve(self.body.input())
-                return True
-        return False
+    def _take_body(self) -> bool:
+        """Serve the request whose body is coming, if all of it is there."""
+        assert self.body is not None
+        if not self.body.ended:
+            return False
+        environ, self._environ = self._environ, {}
+        environ["CONTENT_LENGTH"] = str(self.body.size)
+        self._serve(environ, self.body.input())
+        return True
 
     def _take_head(self) -> bool:
+        """Serve the next request, if its head is there."""
         data = self._buffer
+        if not data or (self.phase is not IDLE and self.phase is not HEAD):
+            return False
         if data[0] in b"\r\n":
             return self._skip_empty_lines()
-        end = data.find(_END_OF_HEAD, max(0, self._seen - 3)) + len(_END_OF_HEAD)
+        # What was seen may end with the first bytes of it.
+        seen = self._seen
+        end = data.find(_END_OF_HEAD, seen - 3 if seen > 3 else 0) + 4
         assert self._common is not None  # Something has come.
         site = self.site
         try:
-            if end < len(_END_OF_HEAD):
+            if end < 4:
                 self._wait_for_head()
                 return False
             self._head = head = site.reader.read(data[:end])
-            environ = {**self._common, **head.variables}
+            environ = head.environ(self._common)
             environ["REMOTE_ADDR"], environ["REMOTE_PORT"] = self._remote
-            if not environ["SERVER_PORT"]:
-                environ["SERVER_PORT"] = port_of_host(environ)
             if site.proxies is not None:
                 site.proxies.apply(environ, self._peer)
-            if head.content_length:
-                check_size(head.content_length, site.limits.body_size)
         except Refused as refused:
             self.refuse(refused)
             return False
         self._buffer = data[end:]
         self._seen = 0
-        self._environ = environ
         if site.tree is not None and not site.is_for_application(head.path, environ):
             self._begin_neighbour(data[:end])
         elif head.has_body:
-            self._begin_body()
+            self._begin_body(environ)
         else:
-            self._serve(_NO_INPUT)
+            self._serve(environ, _NO_INPUT)
         return True
 
     def _skip_empty_lines(self) -> bool:
@@ -308,17 +306,18 @@ class Channel(Protocol):
     @property
     def sent(self) -> int:
         """A number that grows with what is sent of a response."""
-        return 0 if self._sink is None else self._sink.code + self._sink.sent
+        return self._sink.code + self._sink.sent
 
     def want_body(self) -> None:
         """See :class:`twisted_wsgiflush._arrival.BodySource`, as for the next two."""
         # RFC 9110, 10.1.1: not when it is coming already, nor after a final response.
-        body, sink = self.body, self._sink
-        if body is not None and body.awaits_continue and not (sink and sink.code):
-            body.awaits_continue = False
-            self.output.write(_CONTINUE)
-            if sink is not None:
-                sink.persistent = self._is_persistent
+        body, served = self.body, self.phase is RESPONSE
+        if body is None or not body.awaits_continue or (served and self._sink.code):
+            return
+        body.awaits_continue = False
+        self.output.write(_CONTINUE)
+        if served:
+            self._sink.persistent = self._is_persistent
 
     def pause_body(self) -> None:
         """Nobody reads."""
@@ -333,26 +332,26 @@ class Channel(Protocol):
     def lose_body(self, refused: Refused) -> None:
         """The rest of a body that is streamed does not come, or is of no use."""
         assert self.body is not None
-        assert self._sink is not None
         self._sink.persistent = False
         self._lost_track = True
         self._buffer = b""
         body, self.body = self.body, None
         body.lost(refused)
 
-    def _begin_body(self) -> None:
+    def _begin_body(self, environ: Environ) -> None:
         length = self._head.content_length
         if length is not None and length <= min(len(self._buffer), IN_MEMORY):
             block, self._buffer = self._buffer[:length], self._buffer[length:]
             self._content = BytesIO(block)
-            self._serve(InputStream(self._content, length))
+            self._serve(environ, InputStream(self._content, length))
             return
         self.body = RequestBody(self._head, self.site.limits)
         if self._buffer:
             self.body.awaits_continue = False
         if self.site.stream_input:
-            self._serve(None)
+            self._serve(environ, None)
             return
+        self._environ = environ
         self.phase = BODY
         self.patience.body_begins()
         self.want_body()
@@ -390,46 +389,44 @@ class Channel(Protocol):
 
     # --- responses
 
-    def _serve(self, input_stream: InputStream | None) -> None:
+    def _serve(self, environ: Environ, input_stream: InputStream | None) -> None:
         """Call the application; without an input, its body is streamed."""
-        site, environ, head = self.site, self._environ, self._head
+        site, head = self.site, self._head
         name = head.name
         environ["wsgi.errors"] = ErrorLog(name)
         if site.access_log is not None:
             self._who, self._asked = environ["REMOTE_ADDR"], what_is_asked(environ)
         self.phase = RESPONSE
-        self.patience.response_begins()
-        self._sink = sink = HTTP1Sink(
-            self,
-            head_only=head.method == "HEAD",
+        if site.hurries or self.half_closed_at is not None:
+            self.patience.response_begins()
+        else:
+            self.patience.deadline = inf
+        sink = self._sink
+        sink.begin(
+            head_only=head.head_only,
             of_1_0=head.of_1_0,
             persistent=head.persistent and not site.draining,
         )
         if head.path == "*":
-            self._answer_for_the_server(sink)
+            self._answer_for_the_server()
             return
         response = Response(sink, name)
         extensions = Extensions(
-            site.reactor, response, environ, validation=site.validation
+            site.reactor,
+            response,
+            environ,
+            head.conditions if site.validation else None,
         )
         if input_stream is None:
-            self._stream_input(sink)
+            self._stream_input(environ)
         else:
             environ["wsgi.input"] = input_stream
-        pump = Pump(
-            site.reactor,
-            self._context.copy(),
-            response,
-            sink,
-            environ,
-            extensions,
-            name,
-            debug=site.debug,
+        self.pump = pump = Pump(
+            site, self._context.copy(), response, sink, environ, extensions
         )
-        pump.start(site.application)
+        pump.start()
 
-    def _stream_input(self, sink: HTTP1Sink) -> None:
-        environ = self._environ
+    def _stream_input(self, environ: Environ) -> None:
         assert self.body is not None
         arriving = StreamedInput(self, environ["x-wsgiorg.suspend"])
         environ["wsgi.input"] = arriving
@@ -438,15 +435,15 @@ class Channel(Protocol):
         self.patience.watch()
         if self.body.awaits_continue:
             # Whoever gets a final response in place of it may send the body, or not.
-            sink.persistent = False
+            self._sink.persistent = False
         if self._buffer:
             self._buffer = self._receive_body(self._buffer)
 
-    def _answer_for_the_server(self, sink: HTTP1Sink) -> None:
+    def _answer_for_the_server(self) -> None:
         # RFC 9110, 9.3.7: "OPTIONS *" is about the server, not about a resource.
         head = Head(200, b"OK", [(b"Content-Length", b"0")], 0)
-        sink.send_head(head, body=False, close=False)
-        sink.finish(close=False)
+        self._sink.send_head(head, body=False, close=False)
+        self._sink.finish(close=False)
 
     @property
     def _is_persistent(self) -> bool:
@@ -454,8 +451,6 @@ class Channel(Protocol):
 
     def added_fields(self, head: Head) -> bytes:
         """See :class:`twisted_wsgiflush._http1sink.Connection`, as for the others."""
-        if not head.special:
-            return self.site.date_and_server
         names = {name.lower() for name, _ in head.headers}
         return b"".join(
             line
@@ -477,7 +472,11 @@ class Channel(Protocol):
             self._close(linger=unread or self._lost_track or bool(self._buffer))
         elif body is None or body.ended:
             self._forget_request()
-            self._next_when_sent()
+            if self.output.full:
+                self.phase = SENDING
+                self.patience.watch()
+            else:
+                self._next()
         elif (self._head.content_length or 0) > DISCARDED or body.awaits_continue:
             # It would take too long, or may never come.
             self._close(linger=True)
@@ -496,10 +495,10 @@ class Channel(Protocol):
 
     def drained(self) -> None:
         """All that was written is with the kernel."""
-        if self._sink is not None:
-            self._sink.drained()
-        elif self.phase is SENDING:
+        if self.phase is SENDING:
             self._next()
+        else:
+            self._sink.drained()
 
     def _discard_body(self) -> None:
         body = self.body
@@ -528,23 +527,22 @@ class Channel(Protocol):
             self._go_on()
         elif self.half_closed_at is not None:
             self.close()
-        else:
+        elif self.site.draining:
             self.site.settle()
 
     def _forget_request(self) -> None:
-        self.pump = self._sink = None
-        self._environ = {}
+        self.pump = None
         if self._content is not None:
             self._content.close()
             self._content = None
         if self.body is not None:
             self.body.close()
             self.body = None
+            self._environ = {}
 
     def _write_log(self) -> None:
         log, sink = self.site.access_log, self._sink
         assert log is not None
-        assert sink is not None  # There is a response.
         log.write(self._who, self.site.log_time, self._asked, sink.code, sink.sent)
 
     # --- neighbours
@@ -598,12 +596,13 @@ class Channel(Protocol):
         """Answer in place of the application, and serve nothing more."""
         # RFC 9110, 9.3.2.
         head_only = (
-            self._environ.get("REQUEST_METHOD") == "HEAD"
-            if self._environ
+            self._head.head_only
+            if self.phase is BODY
             else _HEAD_REQUEST.match(self._buffer) is not None
         )
         self._forget_request()
-        sink = HTTP1Sink(self, head_only=head_only, of_1_0=False, persistent=False)
+        sink = self._sink
+        sink.begin(head_only=head_only, of_1_0=False, persistent=False)
         head, body = refusal(refused)
         sink.send_head(head, body=not head_only, close=True)
         if head_only:
@@ -614,8 +613,7 @@ class Channel(Protocol):
 
     def drain(self) -> None:
         """Let the response be the last."""
-        if self._sink is not None:
-            self._sink.persistent = False
+        self._sink.persistent = False
 
     def close_idle(self) -> None:
         """Close a connection that waits for a request."""

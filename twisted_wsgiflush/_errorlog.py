@@ -19,13 +19,14 @@ class ErrorLog:
     :param request_name: its method and target, to tell whose text it is.
     """
 
-    __slots__ = ("_request_name", "_text")
+    __slots__ = ("_request_name", "text")
 
     _log = Logger()
 
     def __init__(self, request_name: str) -> None:
         self._request_name = request_name
-        self._text = ""
+        self.text = ""
+        """What is not logged yet."""
 
     def write(self, text: str) -> None:
         """
@@ -37,7 +38,7 @@ class ErrorLog:
             raise TypeError(
                 f"write() argument must be str, not {text!r} ({type(text).__name__})"
             )
-        self._text += text
+        self.text += text
         if text.endswith("\n"):
             self.flush()
 
@@ -47,8 +48,8 @@ class ErrorLog:
 
     def flush(self) -> None:
         """Log what was written and has not been logged yet."""
-        if self._text:
-            text, self._text = self._text, ""
+        if self.text:
+            text, self.text = self.text, ""
             # The last three are what Twisted's own resource gives its observers.
             self._log.error(
                 "{request}: {text}",

@@ -23,7 +23,7 @@ from ._descriptors import Readable, Writable
 from ._pauses import Pauses
 from ._suspension import Suspension, Truth
 from ._types import Environ, Headers
-from ._validation import Freshness, conditions_of, not_modified
+from ._validation import Conditions, Freshness, not_modified
 from .errors import AlreadySuspended, ResponseError
 
 
@@ -47,57 +47,62 @@ class Response(Protocol):
         """
 
 
+def constants(reactor: Any) -> Environ:
+    """What of the extensions is the same in every environ."""
+    return {
+        "wsgi.asynchronous": True,
+        "wsgi.response_error": ResponseError,
+        "twisted.reactor": reactor,
+    }
+
+
 class Extensions:
     """
     The extensions of one request.
 
     :param reactor: measures timeouts and watches descriptors.
     :param environ: of the request; the extensions are put there.
-    :param validation: whether ``flush`` answers 304 to whose copy is fresh.
+    :param conditions: ``flush`` answers 304 if they are met; None for never.
     """
 
     # Most applications use none of them: these are as they are until one does.
     used = False
     """Whether something is due or in force, or was."""
 
-    _due: Suspension | None = None
+    ended = False
+    """Whether the application's part is over, as :meth:`end` says."""
+
+    due: Suspension | None = None
+    """What the next empty block brings into force, if it is not resumed by then."""
     _in_force: Suspension | None = None
-    _ended = False
 
     def __init__(
-        self, reactor: Any, response: Response, environ: Environ, *, validation: bool
+        self,
+        reactor: Any,
+        response: Response,
+        environ: Environ,
+        conditions: Conditions | None,
     ) -> None:
         self._reactor = reactor
         self._response = response
-        # As the client has sent them; middleware may change environ.
-        self._conditions = conditions_of(environ) if validation else None
-        self._suspend_status = Truth()
-        self._fdevent_timeout = Truth()
-        environ["wsgi.asynchronous"] = True
-        environ["wsgi.response_error"] = ResponseError
+        self._conditions = conditions
         environ["wsgi.pause_output"] = self.pause_output
         environ["x-wsgiorg.flush"] = self.flush
         environ["x-wsgiorg.suspend"] = self.suspend
-        environ["x-wsgiorg.suspend_status"] = self._suspend_status
+        environ["x-wsgiorg.suspend_status"] = self._suspend_status = Truth()
         environ["x-wsgiorg.fdevent.readable"] = self.readable
         environ["x-wsgiorg.fdevent.writable"] = self.writable
-        environ["x-wsgiorg.fdevent.timeout"] = self._fdevent_timeout
-        environ["twisted.reactor"] = reactor
+        environ["x-wsgiorg.fdevent.timeout"] = self._fdevent_timeout = Truth()
 
     @property
     def suspended(self) -> bool:
         """Whether a suspension is in force."""
         return self._in_force is not None and not self._in_force.over
 
-    @property
-    def due(self) -> bool:
-        """Whether the next empty block suspends, or would if it was not resumed."""
-        return self._due is not None
-
     def empty_block(self, pauses: Pauses) -> None:
         """The application gave an empty block: what is due comes into force."""
-        if self._due is not None:
-            self._in_force, self._due = self._due, None
+        if self.due is not None:
+            self._in_force, self.due = self.due, None
             self._in_force.take_effect(pauses, self._reactor)
 
     def end(self) -> None:
@@ -108,11 +113,9 @@ class Extensions:
         :raises OSError: when it waited for a descriptor that was closed behind our
             back; nothing is due or in force all the same.
         """
-        self._ended = True
-        if not self.used:
-            return
-        suspensions = (self._due, self._in_force)
-        self._due = self._in_force = None
+        self.ended = True
+        suspensions = (self.due, self._in_force)
+        self.due = self._in_force = None
         for suspension in suspensions:
             if suspension is not None:
                 suspension.abandon()
@@ -224,10 +227,10 @@ class Extensions:
     def _make_due(self, suspension: Suspension) -> None:
         self._refuse_if_due()
         self.used = True
-        self._due = suspension
+        self.due = suspension
 
     def _refuse_if_due(self) -> None:
-        if self._due is not None:
+        if self.due is not None:
             raise AlreadySuspended(
                 "the application is to be suspended at its next empty block already; "
                 "yield that before it asks again"
@@ -236,11 +239,9 @@ class Extensions:
     @property
     def _over(self) -> bool:
         # An application that is closed need not know that its response goes on.
-        return self._ended or self._response.over
+        return self.ended or self._response.over
 
     def _fresh(self, status: str, headers: Headers) -> Headers | None:
-        if self._conditions is None:
-            return None
         return not_modified(status, headers, self._conditions)
 
 

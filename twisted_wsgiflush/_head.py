@@ -29,6 +29,8 @@ _FIELD_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 # RFC 9110, 8.6; int() would take a sign, a space and an underscore, too.
 _LENGTH = re.compile(r"[0-9]{1,99}")
 
+_LINE = b"%b: %b\r\n"
+
 
 class Head:
     """
@@ -42,10 +44,10 @@ class Head:
     """
 
     __slots__ = (
-        "_lines",
         "code",
         "content_length",
         "headers",
+        "lines",
         "may_have_body",
         "reason",
         "special",
@@ -58,6 +60,7 @@ class Head:
         headers: list[tuple[bytes, bytes]],
         content_length: int | None,
         special: bool = False,
+        lines: bytes | None = None,
     ) -> None:
         self.code = code
         self.reason = reason
@@ -67,25 +70,23 @@ class Head:
         # RFC 9110, 6.4.1.
         self.may_have_body = code >= 200 and code != NO_CONTENT and code != NOT_MODIFIED
         """Whether a response that begins like this may have a body."""
-        self._lines: bytes | None = None
-
-    @property
-    def lines(self) -> bytes:
+        if lines is None:
+            begin = b"HTTP/1.1 %d %b\r\n" % (code, reason)
+            lines = b"".join([begin, *map(_LINE.__mod__, headers)])
+        self.lines = lines
         """The status line and headers, as HTTP/1.1 has them (RFC 9112, 4 and 5)."""
-        if self._lines is None:
-            lines = [b"HTTP/1.1 %d %b\r\n" % (self.code, self.reason)]
-            lines += [b"%b: %b\r\n" % header for header in self.headers]
-            self._lines = b"".join(lines)
-        return self._lines
 
     def with_length(self, length: int) -> Head:
         """The same with a Content-Length."""
         field = (b"Content-Length", b"%d" % length)
-        head = Head(
-            self.code, self.reason, [*self.headers, field], length, self.special
+        return Head(
+            self.code,
+            self.reason,
+            [*self.headers, field],
+            length,
+            self.special,
+            self.lines + _LINE % field,
         )
-        head._lines = self.lines + b"%b: %b\r\n" % field
-        return head
 
     def without_length(self) -> Head:
         """The same without a Content-Length, which is no promise any more."""

@@ -32,14 +32,24 @@ class Framing(enum.Enum):
 _NONE, _CHUNKED, _CLOSE = Framing
 
 
+class Site(Protocol):
+    """What is the same on all connections."""
+
+    date_and_server: bytes
+    """Two fields for the head of a response."""
+
+
 class Connection(Protocol):
     """The channel, as a response sees it."""
 
     output: Output
-    pump: Pump | None
+
+    @property
+    def site(self) -> Site:
+        """What it has in common with the others."""
 
     def added_fields(self, head: Head) -> bytes:
-        """The fields that every response has, but for those of its own."""
+        """Date and Server, but what the response has of its own."""
 
     def stalled(self) -> None:
         """The client has not taken all that was sent."""
@@ -57,41 +67,38 @@ class Connection(Protocol):
 
 class HTTP1Sink:
     """
-    One response on a connection.
+    The responses on a connection, one after the other.
 
-    :param of_1_0: whether the request was one of HTTP/1.0.
-    :param persistent: whether the connection goes on, for all that is known.
+    A response that is over touches its sink no more; so the next one can have it.
     """
 
     exact = True
+    full = False
+    """The connection begins with a response when the last one is sent."""
 
-    code = 0
-    """The status, once it is sent."""
-    sent = 0
-    """Bytes of the body that were sent."""
-
-    _framing = _NONE
-    # Waits for the first block, or for the end.
-    _head = b""
-    _pump: Pump | None = None
-
-    def __init__(
-        self, connection: Connection, *, head_only: bool, of_1_0: bool, persistent: bool
-    ) -> None:
-        self.head_only = head_only
-        self.persistent = persistent
+    def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._output = connection.output
+        self._pump: Pump | None = None
+        # Waits for the first block, or for the end.
+        self._head = b""
+        self.begin(head_only=False, of_1_0=False, persistent=False)
+
+    def begin(self, *, head_only: bool, of_1_0: bool, persistent: bool) -> None:
+        """
+        Begin with a response.
+
+        :param of_1_0: whether the request was one of HTTP/1.0.
+        :param persistent: whether the connection goes on, for all that is known.
+        """
+        self.head_only = head_only
+        self.persistent = persistent
+        self.code = 0
+        """The status, once it is sent."""
+        self.sent = 0
+        """Bytes of the body that were sent."""
         self._of_1_0 = of_1_0
-
-    @property
-    def full(self) -> bool:
-        """See :class:`twisted_wsgiflush._pump.Consumer`, as for the next ones."""
-        return self._output.full
-
-    def watch(self, pump: Pump) -> None:
-        """Tell the pump when the connection is lost."""
-        self._connection.pump = pump
+        self._framing = _NONE
 
     def attach(self, pump: Pump) -> None:
         """Pause the pump while something is not with the kernel."""
@@ -102,17 +109,22 @@ class HTTP1Sink:
     def send_whole(self, head: Head, body: bytes) -> None:
         """See :class:`twisted_wsgiflush._response.Sink`, as for the others."""
         self.send_head(head, body=True, close=False)
-        self.sent = len(body)
-        if len(body) < LARGE:
-            self._output.write(self._head + body)
+        before, self._head = self._head, b""
+        self.sent = size = len(body)
+        if size < LARGE:
+            self._output.write(before + body)
         else:
-            self._output.write_parts([self._head, body])
+            self._output.write_parts([before, body])
         self._connection.response_ended(close=not self.persistent)
 
     def send_head(self, head: Head, *, body: bool, close: bool) -> None:
         """Send the status line and headers."""
         self.code = head.code
-        lines = head.lines + self._connection.added_fields(head)
+        connection = self._connection
+        if head.special:
+            lines = head.lines + connection.added_fields(head)
+        else:
+            lines = head.lines + connection.site.date_and_server
         if head.content_length is None and head.code >= 200:
             lines += self._framing_field(head, body)
         if close or not self.persistent:
@@ -153,8 +165,9 @@ class HTTP1Sink:
         """The response is complete."""
         self._pump = None
         last = _LAST_CHUNK if self._framing is _CHUNKED else b""
-        if self._head or last:
-            self._output.write(self._head + last)
+        head, self._head = self._head, b""
+        if head or last:
+            self._output.write(head + last)
         self._connection.response_ended(close=close or not self.persistent)
 
     def cut(self) -> None:

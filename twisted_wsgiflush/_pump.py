@@ -9,7 +9,7 @@ may be sent is the response's decision; why to rest are the pauses'.
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextvars import Context
 from typing import Any, Protocol, TypeVar
 
@@ -43,6 +43,22 @@ _EXHAUSTED = object()
 _NOTHING: Iterator[bytes] = iter(())
 
 
+class Container(Protocol):
+    """Whose application it is."""
+
+    @property
+    def reactor(self) -> IReactorTime:
+        """Takes the steps."""
+
+    @property
+    def application(self) -> WSGIApplication:
+        """As PEP 3333 says."""
+
+    @property
+    def debug(self) -> bool:
+        """Whether a client may see the traceback of an error."""
+
+
 class Consumer(Protocol):
     """What takes a pump's blocks, and pauses it as ``IConsumer`` says."""
 
@@ -58,9 +74,6 @@ class Consumer(Protocol):
     def full(self) -> bool:
         """Whether it has too much to send already, as of the response before."""
 
-    def watch(self, pump: Pump) -> None:
-        """Stop the pump when the connection is lost."""
-
     def attach(self, pump: Pump) -> None:
         """
         Pause and resume the pump from now on, and hold its pauses.
@@ -74,15 +87,12 @@ class Pump:
     """
     One request's application, from its call to ``close``.
 
-    :param reactor: takes the steps.
     :param context: everything of the application's runs in it.
-    :param request_name: the request's method and target, for the log.
-    :param debug: whether a client may see the traceback of an error.
     """
 
     # As they are in a response that is complete at once, which most are.
     _pauses: Pauses | None = None
-    _app_iter: Iterable[bytes] = ()
+    _app_iter: Iterable[bytes] | None = None
     _iterator: Iterator[bytes] = _NOTHING
     _asking = False
     _application_failed = False
@@ -93,27 +103,21 @@ class Pump:
 
     def __init__(
         self,
-        reactor: IReactorTime,
+        container: Container,
         context: Context,
         response: Response,
         consumer: Consumer,
         environ: Environ,
         extensions: Extensions,
-        request_name: str,
-        *,
-        debug: bool,
     ) -> None:
-        self._reactor = reactor
+        self._container = container
+        self._reactor = container.reactor
         self._context = context
         self._response = response
         self._consumer = consumer
         self._environ = environ
-        # The application may change it.
-        self._accept: str = environ.get("HTTP_ACCEPT", "")
         self._error_log: ErrorLog = environ["wsgi.errors"]
         self._extensions = extensions
-        self._request_name = request_name
-        self._debug = debug
         self._begun: list[Callable[[], object]] = []
 
     @property
@@ -123,11 +127,37 @@ class Pump:
             self._pauses = Pauses(self.schedule)
         return self._pauses
 
-    def start(self, application: WSGIApplication) -> None:
-        """Call the application, and see its response to the end."""
-        self._consumer.watch(self)
+    def start(self) -> None:
+        """
+        Call the application, and see its response to the end.
+
+        From now on :meth:`stopProducing` may be called.
+        """
+        seconds = self._reactor.seconds
+        began = seconds()
         try:
-            self._call(application)
+            self._context.run(begun.set, self._begun)
+            self._asking = True
+            try:
+                app_iter: Any = self._context.run(
+                    self._container.application,
+                    self._environ,
+                    self._response.start_response,
+                )
+            except BaseException:
+                self._application_failed = True
+                raise
+            finally:
+                self._asking = False
+                self._now = seconds()
+                if self._now - began >= BLOCKING:
+                    self._has_blocked(self._now - began)
+            kind = type(app_iter)
+            if (kind is list or kind is tuple) and len(app_iter) < 2:
+                self._end_with(app_iter)
+            else:
+                self._app_iter = app_iter
+                self._begin()
         except BaseException:
             self._failed(Failure())
 
@@ -147,7 +177,7 @@ class Pump:
 
         Call while it is not over.
         """
-        _log.warn("{request}: {why}", request=self._request_name, why=why)
+        _log.warn("{request}: {why}", request=self._response.request_name, why=why)
         try:
             self._response.fail(*refusal(Refused(503, "This takes too long.")))
         finally:
@@ -174,45 +204,37 @@ class Pump:
         if not self._asking:  # A generator cannot be closed while it runs.
             self._guard(self._close)
 
-    def _call(self, application: WSGIApplication) -> None:
-        app_iter: Any = self._ask(self._enter, application)
+    def _end_with(self, app_iter: list[Any] | tuple[Any, ...]) -> None:
+        """The application has returned all that it has: one block, or none."""
         response = self._response
-        if response.over:
+        block = app_iter[0] if app_iter else b""
+        if not isinstance(block, bytes) or self._extensions.due is not None:
             self._app_iter = app_iter
+            self._begin()
+        elif self._consumer.full:
+            # Behind responses that the client does not read, this one waits.
+            response.declare_length(len(block))
+            self._app_iter = app_iter
+            self._begin()
+        else:
+            # A list has no close(); so the response may end at once.
             self._close()
-        elif (
-            (type(app_iter) is list or type(app_iter) is tuple)
-            and len(app_iter) < 2
-            and not self._extensions.due
-        ):
-            block = self._checked(app_iter[0]) if app_iter else b""
-            if self._consumer.full:
-                # Behind responses that the client does not read, this one waits.
-                response.declare_length(len(block))
-                self._app_iter = app_iter
-                self._begin()
+            if response.whole(block) or response.over:
+                pass
             elif response.has_enough:
                 self._finish()
             else:
-                # A list has no close(); so the response may end at once.
-                self._close()
-                if not response.whole(block):
-                    self._whole(block)
-        else:
-            self._app_iter = app_iter
-            if response.has_enough:
-                self._finish()
-            else:
-                self._begin()
-
-    def _enter(self, application: WSGIApplication) -> Iterable[bytes]:
-        begun.set(self._begun)
-        return application(self._environ, self._response.start_response)
+                self._whole(block)
 
     def _begin(self) -> None:
-        self._iterator = self._ask(iter, self._app_iter)
-        if self._response.over:
+        """Ask for blocks from now on."""
+        response = self._response
+        if not response.over and not response.has_enough:
+            self._iterator = self._ask(iter, self._app_iter)
+        if response.over:
             self._close()
+        elif response.has_enough:
+            self._finish()
         else:
             self._consumer.attach(self)
             if self._consumer.exact:
@@ -249,7 +271,7 @@ class Pump:
             if block is _EXHAUSTED or response.has_enough:
                 self._finish()
                 return
-            self._send(self._checked(block))
+            self._send(_checked(block))
             if response.over:  # The client was found gone.
                 return
             if response.has_enough:
@@ -281,24 +303,29 @@ class Pump:
         if self._extensions.used:
             self._ask(self._extensions.end)  # As for an empty block.
         else:
-            self._extensions.end()
-        app_iter, self._app_iter, self._iterator = self._app_iter, (), _NOTHING
-        # What close() begins is not in there.
-        begun_before, self._begun = self._begun[:], []
+            self._extensions.ended = True
+        begun_before: Sequence[Callable[[], object]] = ()
+        if self._begun:
+            # What close() begins is not in there.
+            begun_before, self._begun = self._begun[:], []
         try:
-            close = getattr(app_iter, "close", None)
-            if close is not None:
-                self._ask(close)
+            if self._app_iter is not None:
+                app_iter, self._app_iter = self._app_iter, None
+                self._iterator = _NOTHING
+                close = getattr(app_iter, "close", None)
+                if close is not None:
+                    self._ask(close)
         finally:
             if self._pauses is not None:
                 self._pauses.end()
             for cancel in begun_before:
                 cancel()
-            self._error_log.flush()
+            if self._error_log.text:
+                self._error_log.flush()
 
     def _replace(self, error: ResponseError) -> None:
         """Give the response that the application has raised."""
-        body = self._checked(error.body)
+        body = _checked(error.body)
         exc_info = (type(error), error, error.__traceback__)
         self._response.start_response(error.status, list(error.headers), exc_info)
         self._whole(body)
@@ -308,14 +335,6 @@ class Pump:
         if body:
             self._response.write(body)
         self._finish()
-
-    def _checked(self, block: object) -> bytes:
-        if not isinstance(block, bytes):
-            raise WrongType(
-                f"the application must give blocks of bytes, not "
-                f"{reprlib.repr(block)} ({type(block).__name__})"
-            )
-        return block
 
     def _ask(self, function: Callable[..., _T], *arguments: Any) -> _T:
         """Run what is the application's."""
@@ -339,7 +358,7 @@ class Pump:
             _log.warn(
                 "{request}: the application blocked the reactor, and everybody "
                 "else, for {seconds:.1f} s",
-                request=self._request_name,
+                request=self._response.request_name,
                 seconds=seconds,
             )
 
@@ -359,16 +378,23 @@ class Pump:
         if not self._application_failed and not failure.check(ApplicationError):
             whose = "error in the container, please report it"
         self._application_failed = False
+        request = self._response.request_name
         if failure.check(InputLost):
-            _log.debug(
-                "{request}: {why}", request=self._request_name, why=failure.value
-            )
+            _log.debug("{request}: {why}", request=request, why=failure.value)
         else:
-            _log.failure(
-                "{request}: {whose}", failure, request=self._request_name, whose=whose
-            )
-        shown = failure if self._debug else None
+            _log.failure("{request}: {whose}", failure, request=request, whose=whose)
+        shown = failure if self._container.debug else None
         try:
-            self._response.fail(*error_page(self._accept, shown))
+            accept = str(self._environ.get("HTTP_ACCEPT", ""))
+            self._response.fail(*error_page(accept, shown))
         finally:
             self._guard(self._close)
+
+
+def _checked(block: object) -> bytes:
+    if not isinstance(block, bytes):
+        raise WrongType(
+            f"the application must give blocks of bytes, not "
+            f"{reprlib.repr(block)} ({type(block).__name__})"
+        )
+    return block

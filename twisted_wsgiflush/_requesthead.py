@@ -18,15 +18,18 @@ from urllib.parse import unquote_to_bytes
 
 import httptools
 
+from ._environ import port_of_host
 from ._rules import (
     ABSOLUTE_FORM,
     SHORT_KEY,
     Refused,
+    check_size,
     host_and_port,
     is_host,
     variable_of,
 )
 from ._types import Environ
+from ._validation import Conditions, conditions_of
 from .limits import Limits
 
 # RFC 9112, 3: one space between the parts, and no other whitespace.  RFC 9110, 5.6.2:
@@ -54,11 +57,15 @@ class RequestHead:
     """
 
     __slots__ = (
+        "_connection",
+        "_environ",
         "chunked",
         "close",
+        "conditions",
         "content_length",
         "expects_continue",
         "has_body",
+        "head_only",
         "hosts",
         "keep_alive",
         "method",
@@ -72,6 +79,8 @@ class RequestHead:
 
     def __init__(self, method: str, target: str, of_1_0: bool) -> None:
         self.method = method
+        self.head_only = method == "HEAD"
+        """Whether the response has no body, whatever its head says."""
         self.name = f"{method} {target}"
         """As the log calls the request."""
         self.of_1_0 = of_1_0
@@ -90,6 +99,23 @@ class RequestHead:
         """Whether a body follows, which may be empty (RFC 9112, 6.3)."""
         self.persistent = False
         """Whether the client keeps the connection (RFC 9112, 9.3)."""
+        self.conditions: Conditions | None = None
+        """For ``x-wsgiorg.flush``."""
+        self._connection: Environ | None = None
+        self._environ: Environ = {}
+
+    def environ(self, connection: Environ) -> Environ:
+        """
+        A new environ.
+
+        :param connection: what is in the environ of every request on the connection.
+        """
+        if self._connection is not connection:
+            self._connection = connection
+            self._environ = environ = {**connection, **self.variables}
+            if not environ["SERVER_PORT"]:
+                environ["SERVER_PORT"] = port_of_host(environ)
+        return self._environ.copy()
 
 
 NO_HEAD = RequestHead("", "", False)
@@ -106,6 +132,7 @@ class HeadReader:
         self._request_line_size = _bound(limits.request_line_size)
         self._header_size = _bound(limits.header_size)
         self._header_count = _bound(limits.header_count)
+        self._body_size = limits.body_size
         self._head = NO_HEAD
         self._repeated: dict[str, list[str]] = {}
         self._refused: Refused | None = None
@@ -139,6 +166,8 @@ class HeadReader:
             # RFC 9112, 3.2.
             raise Refused(400, "A request of HTTP/1.1 must have a Host header.")
         _read_target(target.decode(), head)
+        if head.content_length is not None:
+            check_size(head.content_length, self._body_size)
         _complete(head)
         return head
 
@@ -348,6 +377,7 @@ def _complete(head: RequestHead) -> None:
     variables["SERVER_PROTOCOL"] = "HTTP/1.0" if head.of_1_0 else "HTTP/1.1"
     variables.setdefault("CONTENT_TYPE", "")
     variables.setdefault("CONTENT_LENGTH", "")
+    head.conditions = conditions_of(variables)
     server_name, _ = host_and_port(variables.get("HTTP_HOST", ""))
     if server_name:
         variables["SERVER_NAME"] = server_name

@@ -83,26 +83,17 @@ class Response:
     :param request_name: the request's method and target, for the log.
     """
 
-    __slots__ = (
-        "_cut_at_length",
-        "_has_body",
-        "_head",
-        "_request_name",
-        "_sink",
-        "_unsent",
-        "state",
-    )
+    state = WAITING
+    _head: Head | None = None
+    # As of the head, and for this request.
+    _has_body = True
+    # Bytes of the body still to come, where Content-Length tells.
+    _unsent: int | None = None
+    _cut_at_length = False
 
     def __init__(self, sink: Sink, request_name: str) -> None:
-        self.state = WAITING
         self._sink = sink
-        self._request_name = request_name
-        self._head: Head | None = None
-        # As of the head, and for this request.
-        self._has_body = True
-        # Bytes of the body still to come, where Content-Length tells.
-        self._unsent: int | None = None
-        self._cut_at_length = False
+        self.request_name = request_name
 
     @property
     def over(self) -> bool:
@@ -149,7 +140,8 @@ class Response:
         finally:
             # PEP 3333, "The start_response() Callable": avoid a circular reference.
             exc_info = None
-        self._set(head)
+        self._head = head
+        self._has_body = head.may_have_body and not self._sink.head_only
         return self._write_from_application
 
     def declare_length(self, length: int) -> None:
@@ -180,7 +172,8 @@ class Response:
             assert self._head is not None
             headers = fresh(str(self._head.code), _decoded(self._head.headers))
             if headers is not None:
-                self._set(checked_head("304 Not Modified", headers))
+                self._head = checked_head("304 Not Modified", headers)
+                self._has_body = False
         self.write(b"")
         self._push()
 
@@ -222,7 +215,7 @@ class Response:
             head = head.with_length(len(body))
         elif head.content_length != len(body):
             return False
-        self._upon(EXHAUSTED)
+        self.state = FINISHED  # The table: when it is EXHAUSTED.
         self._sink.send_whole(head, body)
         return True
 
@@ -273,7 +266,7 @@ class Response:
             self.state = TRANSITIONS[self.state][event]
         except KeyError:
             raise REFUSALS[self.state](
-                f"{event.value}, but {self.state.value} ({self._request_name})"
+                f"{event.value}, but {self.state.value} ({self.request_name})"
             ) from None
 
     def _write_from_application(self, block: bytes) -> None:
@@ -299,10 +292,6 @@ class Response:
             self._unsent = head.content_length
         self._sink.send_head(head, body=self._has_body, close=self._closes())
 
-    def _set(self, head: Head) -> None:
-        self._head = head
-        self._has_body = head.may_have_body and not self._sink.head_only
-
     def _promised(self) -> bool:
         assert self._head is not None
         return bool(self._head.content_length)
@@ -320,7 +309,7 @@ class Response:
             _log.error(
                 "{request}: the body is longer than its Content-Length of {length} "
                 "bytes and was cut there",
-                request=self._request_name,
+                request=self.request_name,
                 length=self._head.content_length,
             )
 

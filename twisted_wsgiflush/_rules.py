@@ -36,6 +36,17 @@ class Refused(Exception):
         self.why = why
 
 
+def check_size(size: int, limit: int | None) -> None:
+    """
+    Look at the bytes that a body has, or will have.
+
+    :raises Refused: when they are too many.
+    """
+    if limit is not None and size > limit:
+        # RFC 9110, 15.5.14.
+        raise Refused(413, f"The body must not have more than {limit} bytes.")
+
+
 # Longer ones are not remembered: they are no client's that means well, and a thousand
 # of them would take tens of megabytes.
 SHORT_KEY = 256

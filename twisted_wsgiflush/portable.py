@@ -23,12 +23,12 @@ from urllib.parse import quote
 from wsgiref.util import FileWrapper
 
 from ._begun import begun
-from ._extensions import Extensions
+from ._extensions import Extensions, constants
 from ._input import InputStream
 from ._pauses import Pauses
 from ._reactorthread import running_reactor
 from ._types import Environ, ExcInfo, Headers, StartResponse, WSGIApplication
-from ._validation import Freshness
+from ._validation import Freshness, conditions_of
 from .errors import AlreadyStarted, ResponseError, StartResponseMissing
 
 __all__ = ["portable"]
@@ -246,6 +246,7 @@ class _Blocking:
             "wsgi.input": InputStream(self._input, size),
             "wsgi.input_terminated": True,
             "wsgi.multithread": False,
+            **constants(self._reactor),
         }
 
     # In the reactor's thread.
@@ -253,7 +254,7 @@ class _Blocking:
     def _call(self, app: WSGIApplication, environ: Environ) -> None:
         begun.set(self._begun)
         self._extensions = Extensions(
-            self._reactor, self._response, environ, validation=True
+            self._reactor, self._response, environ, conditions_of(environ)
         )
         self._app_iter = app(environ, self._response.start_response)
 

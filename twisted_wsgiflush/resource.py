@@ -15,7 +15,7 @@ from twisted.web.server import NOT_DONE_YET, Request
 from zope.interface import implementer
 
 from ._environ import environ_of, request_name
-from ._extensions import Extensions
+from ._extensions import Extensions, constants
 from ._forwarded import TrustedProxies
 from ._http2sink import HTTP2Sink
 from ._pump import Pump
@@ -30,6 +30,7 @@ from ._stock import (
     to_origin_form,
 )
 from ._types import WSGIApplication
+from ._validation import conditions_of
 
 
 @implementer(IResource)
@@ -67,13 +68,14 @@ class WSGIResource:
         validation: bool = True,
         forwarded_allow_ips: str | None = None,
     ) -> None:
-        self._reactor = reactor
-        self._application = application
-        self._debug = debug
+        self.reactor = reactor
+        self.application = application
+        self.debug = debug
         self._validation = validation
         self._proxies: TrustedProxies | None = None
         if forwarded_allow_ips is not None:
             self._proxies = TrustedProxies(forwarded_allow_ips)
+        self._constants = constants(reactor)
         self._children: dict[bytes, IResource] = {}
         # Each request runs in a copy of the context of this moment.  That of the
         # request's moment may be another application's: on an asyncio reactor, a
@@ -128,23 +130,27 @@ class WSGIResource:
             _refuse(request, refused)
             return NOT_DONE_YET
         heed_connection_close(request)
-        sink = _sink(request, self._reactor)
+        sink = _sink(request, self.reactor)
         response = Response(sink, name)
+        environ.update(self._constants)
         extensions = Extensions(
-            self._reactor, response, environ, validation=self._validation
+            self.reactor,
+            response,
+            environ,
+            # Middleware may change environ.
+            conditions_of(environ) if self._validation else None,
         )
         pump = Pump(
-            self._reactor,
+            self,
             # A subrequest brings the context of who asks, see MemoryTransport.
             getattr(request.transport, "wsgi_context", self._context).copy(),
             response,
             sink,
             environ,
             extensions,
-            name,
-            debug=self._debug,
         )
-        pump.start(self._application)
+        sink.watch(pump)
+        pump.start()
         return NOT_DONE_YET
 
 

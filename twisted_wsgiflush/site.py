@@ -28,6 +28,7 @@ from zope.interface import implementer
 from ._accesslog import AccessLog
 from ._channel import Channel
 from ._environ import connection_environ, remote_environ
+from ._extensions import constants
 from ._forwarded import TrustedProxies
 from ._graceful import GracefulSite
 from ._mounts import Mounts
@@ -243,6 +244,7 @@ class WSGISite(Factory):
         common = self._common.get(key)
         if common is None:
             common = connection_environ(local, secure=key[1])
+            common.update(constants(self.reactor))
             if len(self._common) < _MOST_ADDRESSES:
                 self._common[key] = common
         return common, remote_environ(remote), remote
