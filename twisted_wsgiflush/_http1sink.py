@@ -110,8 +110,8 @@ class HTTP1Sink:
         """See :class:`twisted_wsgiflush._response.Sink`, as for the others."""
         self.send_head(head, body=True, close=False)
         before, self._head = self._head, b""
-        self.sent = size = len(body)
-        if size < LARGE:
+        self.sent = len(body)
+        if self.sent < LARGE:
             self._output.write(before + body)
         else:
             self._output.write_parts([before, body])
@@ -138,18 +138,20 @@ class HTTP1Sink:
         """Send a block of the body, after the head."""
         size = len(block)
         self.sent += size
-        before, after = self._head, b""
-        self._head = b""
+        output, before = self._output, self._head
+        if before:
+            self._head = b""
         if self._framing is _CHUNKED:
-            before += b"%x\r\n" % size
-            after = b"\r\n"
-        output = self._output
-        if size < LARGE:
-            output.write(before + block + after)
-        elif before:
-            output.write_parts([before, block, after])
-        else:
+            if size < LARGE:
+                output.write(b"%b%x\r\n%b\r\n" % (before, size, block))
+            else:
+                output.write_parts([b"%b%x\r\n" % (before, size), block, b"\r\n"])
+        elif not before:
             output.write(block)
+        elif size < LARGE:
+            output.write(before + block)
+        else:
+            output.write_parts([before, block])
         if not output.idle:
             self._rest()
 

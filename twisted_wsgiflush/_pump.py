@@ -246,16 +246,17 @@ class Pump:
     def _step(self) -> None:
         """Ask for blocks and send them, until there is a reason to stop."""
         self._turn = None
-        response, seconds = self._response, self._reactor.seconds
+        response, exact = self._response, self._consumer.exact
+        run, seconds = self._context.run, self._reactor.seconds
         before = seconds()
         slice_ends = before + SLICE
-        while not self._pauses:
-            if response.has_enough:  # By a flush while it was suspended.
-                self._finish()
+        # A flush while it was suspended may have been enough.
+        while response.wanted:
+            if self._pauses:
                 return
             self._asking = True
             try:
-                block: Any = self._context.run(next, self._iterator, _EXHAUSTED)
+                block: Any = run(next, self._iterator, _EXHAUSTED)
             except BaseException:
                 self._application_failed = True
                 raise
@@ -265,30 +266,20 @@ class Pump:
                 if now - before >= BLOCKING:
                     self._has_blocked(now - before)
             before = now
-            if response.over:
-                self._close()
-                return
-            if block is _EXHAUSTED or response.has_enough:
-                self._finish()
-                return
-            self._send(_checked(block))
-            if response.over:  # The client was found gone.
-                return
-            if response.has_enough:
-                self._finish()
-                return
-            if now >= slice_ends or not block or not self._consumer.exact:
+            if block is _EXHAUSTED or not response.wanted:
+                break
+            if _checked(block):
+                response.write(block)
+            else:
+                # It asks for nothing but a turn, or to be suspended: PEP 3333,
+                # "Middleware Handling of Block Boundaries".  The head waits for a
+                # real one.  What the application waits for, it may have closed.
+                self._ask(self._extensions.empty_block, self.pauses)
+            a_turn_is_due = now >= slice_ends or not block or not exact
+            if a_turn_is_due and not response.has_enough:
                 self.schedule()
                 return
-
-    def _send(self, block: bytes) -> None:
-        # An empty block asks for nothing but a turn, or to be suspended: PEP 3333,
-        # "Middleware Handling of Block Boundaries".  The head waits for a real one.
-        if block:
-            self._response.write(block)
-        else:
-            # What the application waits for, it may have closed.
-            self._ask(self._extensions.empty_block, self.pauses)
+        self._finish()
 
     def _finish(self) -> None:
         self._close()

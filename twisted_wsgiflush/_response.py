@@ -84,6 +84,8 @@ class Response:
     """
 
     state = WAITING
+    wanted = True
+    """Whether a block is: the client has not got all that it may get, nor has left."""
     _head: Head | None = None
     # As of the head, and for this request.
     _has_body = True
@@ -108,9 +110,7 @@ class Response:
     @property
     def has_enough(self) -> bool:
         """Whether the client has all it may get, so that no block is wanted."""
-        return self.state is HEADERS_SENT and (
-            self._cut_at_length or not self._has_body
-        )
+        return not self.wanted and not self.over
 
     def start_response(
         self,
@@ -187,12 +187,14 @@ class Response:
         :raises StartResponseMissing: before ``start_response``.
         :raises ResponseOver: after the end.
         """
-        first = self.state is HEADERS_SET
-        self._upon(BLOCK)
-        if first:
-            self._send_head()
-        # Lost before, or while sending.
-        if not self._has_body or self.state is not HEADERS_SENT:
+        if self.state is not HEADERS_SENT:
+            first = self.state is HEADERS_SET
+            self._upon(BLOCK)
+            if first:
+                self._send_head()
+            if self.state is not HEADERS_SENT:
+                return  # Lost before, or while sending.
+        if not self._has_body:
             return
         if self._unsent is not None:
             if len(block) > self._unsent:
@@ -216,6 +218,7 @@ class Response:
         elif head.content_length != len(body):
             return False
         self.state = FINISHED  # The table: when it is EXHAUSTED.
+        self.wanted = False
         self._sink.send_whole(head, body)
         return True
 
@@ -263,11 +266,13 @@ class Response:
 
     def _upon(self, event: Event) -> None:
         try:
-            self.state = TRANSITIONS[self.state][event]
+            self.state = state = TRANSITIONS[self.state][event]
         except KeyError:
             raise REFUSALS[self.state](
                 f"{event.value}, but {self.state.value} ({self.request_name})"
             ) from None
+        if state is FINISHED or state is ABORTED:
+            self.wanted = False
 
     def _write_from_application(self, block: bytes) -> None:
         """Send a block now; PEP 3333's ``write``, for old applications."""
@@ -290,6 +295,8 @@ class Response:
             head = head.without_length()
         if self._has_body:
             self._unsent = head.content_length
+        else:
+            self.wanted = False
         self._sink.send_head(head, body=self._has_body, close=self._closes())
 
     def _promised(self) -> bool:
@@ -305,6 +312,7 @@ class Response:
     def _body_too_long(self) -> None:
         if not self._cut_at_length:
             self._cut_at_length = True
+            self.wanted = False
             assert self._head is not None
             _log.error(
                 "{request}: the body is longer than its Content-Length of {length} "
