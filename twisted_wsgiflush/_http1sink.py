@@ -11,8 +11,9 @@ import enum
 from typing import Protocol
 
 from ._head import Head
-from ._output import Output
+from ._output import KernelOutput, Output
 from ._pump import Pump
+from ._sendfile import FileBlock
 
 # From how many bytes on a block is not joined with what goes before and after it.
 LARGE = 8192
@@ -74,6 +75,8 @@ class HTTP1Sink:
     # Waits for the first block, or for the end.
     _head = b""
     _pump: Pump | None = None
+    # The last one of a file.
+    _file_block: FileBlock | None = None
 
     def __init__(
         self, connection: Connection, *, head_only: bool, of_1_0: bool, persistent: bool
@@ -88,6 +91,11 @@ class HTTP1Sink:
     def full(self) -> bool:
         """See :class:`twisted_wsgiflush._pump.Consumer`, as for the next ones."""
         return self._output.full
+
+    @property
+    def takes_files(self) -> bool:
+        """See :class:`twisted_wsgiflush._pump.Consumer`."""
+        return isinstance(self._output, KernelOutput)
 
     def watch(self, pump: Pump) -> None:
         """Tell the pump when the connection is lost."""
@@ -141,6 +149,22 @@ class HTTP1Sink:
         if not output.idle:
             self._rest()
 
+    def write_file(self, block: FileBlock) -> None:
+        """Send a block of the body, after the head."""
+        size = len(block)
+        self.sent += size
+        self._file_block = block
+        before, after = self._head, b""
+        self._head = b""
+        if self._framing is _CHUNKED:
+            before += b"%x\r\n" % size
+            after = b"\r\n"
+        output = self._output
+        assert isinstance(output, KernelOutput)  # Or this takes no files.
+        output.write_file(before, block, after)
+        if not output.idle:
+            self._rest()
+
     def push(self) -> None:
         """Send the head, if it still waits."""
         if self._head:
@@ -160,6 +184,9 @@ class HTTP1Sink:
     def cut(self) -> None:
         """Close the connection without the last chunk, or the missing bytes."""
         self._pump = None
+        if self._file_block is not None:
+            # The file is closed now, or has no more.
+            self.sent -= len(self._file_block)
         self.push()
         self._connection.response_cut(reset=self._framing is _CLOSE)
 

@@ -22,9 +22,11 @@ from ._begun import begun
 from ._errorlog import ErrorLog
 from ._errorpage import error_page, refusal
 from ._extensions import Extensions
+from ._filewrapper import FileWrapper
 from ._pauses import Pause, Pauses
 from ._response import Response
 from ._rules import Refused
+from ._sendfile import Block, FileBlocks, blocks_of
 from ._types import Environ, WSGIApplication
 from .errors import ApplicationError, InputLost, ResponseError, WrongType
 
@@ -55,6 +57,10 @@ class Consumer(Protocol):
     """
 
     @property
+    def takes_files(self) -> bool:
+        """Whether a block may be in a file still."""
+
+    @property
     def full(self) -> bool:
         """Whether it has too much to send already, as of the response before."""
 
@@ -83,7 +89,7 @@ class Pump:
     # As they are in a response that is complete at once, which most are.
     _pauses: Pauses | None = None
     _app_iter: Iterable[bytes] = ()
-    _iterator: Iterator[bytes] = _NOTHING
+    _iterator: Iterator[bytes] | FileBlocks = _NOTHING
     _asking = False
     _application_failed = False
     _named_in_log = False
@@ -210,7 +216,10 @@ class Pump:
         return application(self._environ, self._response.start_response)
 
     def _begin(self) -> None:
-        self._iterator = self._ask(iter, self._app_iter)
+        if type(self._app_iter) is FileWrapper and self._consumer.takes_files:
+            self._iterator = blocks_of(self._app_iter)
+        else:
+            self._iterator = self._ask(iter, self._app_iter)
         if self._response.over:
             self._close()
         else:
@@ -227,6 +236,7 @@ class Pump:
         response, seconds = self._response, self._reactor.seconds
         before = seconds()
         slice_ends = before + SLICE
+        in_file = type(self._iterator) is FileBlocks
         while not self._pauses:
             if response.has_enough:  # By a flush while it was suspended.
                 self._finish()
@@ -249,17 +259,18 @@ class Pump:
             if block is _EXHAUSTED or response.has_enough:
                 self._finish()
                 return
-            self._send(self._checked(block))
+            self._send(block if in_file else self._checked(block))
             if response.over:  # The client was found gone.
                 return
-            if response.has_enough:
+            # A file may not be closed while some of it is not with the kernel.
+            if response.has_enough and not (in_file and self._pauses):
                 self._finish()
                 return
             if now >= slice_ends or not block or not self._consumer.exact:
                 self.schedule()
                 return
 
-    def _send(self, block: bytes) -> None:
+    def _send(self, block: Block) -> None:
         # An empty block asks for nothing but a turn, or to be suspended: PEP 3333,
         # "Middleware Handling of Block Boundaries".  The head waits for a real one.
         if block:
