@@ -62,7 +62,7 @@ def _open_file(file: FileLike) -> _File | None:
 @final
 class FileBlocks:
     """
-    A part of a file, as an iterator over blocks of it.
+    A part of a file, which gives one block of it after the other to ``next``.
 
     Ask for a block when the last one is with the kernel.
 
@@ -76,9 +76,6 @@ class FileBlocks:
         self._end = end
         self._by_kernel = True
         self._error: Exception | None = None
-
-    def __iter__(self) -> Iterator[FileBlock]:
-        return self
 
     def __next__(self) -> FileBlock:
         """
@@ -110,8 +107,8 @@ class FileBlocks:
             data = os.pread(descriptor, min(size, READ), offset)
             if not data:
                 raise BodyTooShort(
-                    f"the file ends at {offset} bytes; it had {self._end} when it was "
-                    f"begun to be sent"
+                    f"the file ends at {offset} bytes, and had {self._end} when its "
+                    f"sending began"
                 )
         except BlockingIOError:
             raise

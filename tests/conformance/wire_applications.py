@@ -599,15 +599,12 @@ def send_big_file(environ: Environ, start_response: StartResponse) -> Any:
         file = open(spec["path"], "rb")  # noqa: SIM115 - the wrapper closes it
         file.seek(spec.get("seek", 0))
     note_close(file, environ)
-    write = start_response(spec.get("status", "200 OK"), spec.get("headers", []))
-    if spec.get("write"):
-        write(spec["write"])
+    start_response("200 OK", spec.get("headers", []))
     if spec.get("flush"):
         environ["x-wsgiorg.flush"]()
     if spec.get("suspend"):
         environ["x-wsgiorg.suspend"](1000)
-    if spec.get("truncate") is not None:
-        os.truncate(spec["path"], spec["truncate"])
+    note(environ, "opened")
     return environ["wsgi.file_wrapper"](file, *spec.get("size", ()))
 
 
