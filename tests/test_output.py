@@ -29,6 +29,7 @@ from waiting import FLUSH, LAST_CHUNK, body_of, chunks
 from zope.interface.verify import verifyObject
 
 from twisted_wsgiflush._output import KernelOutput, TransportOutput, output_of
+from twisted_wsgiflush._sendfile import FileBlocks
 from twisted_wsgiflush.testing import GET, BoundedTransport, Turns
 
 pytestmark = pytest.mark.usefixtures("sockets_closed")
@@ -282,6 +283,87 @@ def test_what_looks_on_is_looked_through() -> None:
     wrapper.transport = kernel.transport
 
     assert isinstance(output_of(wrapper, kernel.clock, Owner()), KernelOutput)
+
+
+# --- files
+
+
+@pytest.fixture
+def file(tmp_path):
+    """A file of 300,000 bytes."""
+    path = tmp_path / "file"
+    path.write_bytes(b"y" * 300_000)
+    with path.open("rb") as file:
+        yield file
+
+
+def test_a_file_is_with_the_kernel(kernel: Kernel, file) -> None:
+    """When the call returns, if there is room."""
+    block = next(FileBlocks(file, 10, 1010))
+    kernel.output.write_file(b"before ", block, b" after")
+
+    assert kernel.read() == b"before " + b"y" * 1000 + b" after"
+    assert kernel.output.idle
+    assert not kernel.output.full
+    assert not block
+    assert kernel.owner.told == 0
+
+
+@pytest.mark.parametrize("full", [True, False])
+def test_what_the_kernel_does_not_take_of_a_file_follows(kernel, file, full) -> None:
+    """In order, and the owner is told when all is there."""
+    before = b""
+    if full:
+        kernel.fill()
+        before = b"x"
+    block = next(FileBlocks(file, 0, 300_000))
+    kernel.output.write_file(before, block, b"")
+    idle, full, left = kernel.output.idle, kernel.output.full, len(block)
+    kernel.output.write(b"more")
+    kernel.output.write_file(b"and ", next(FileBlocks(file, 0, 1)), b" more")
+
+    received = kernel.read_all().lstrip(b"x")
+    assert received == b"y" * 300_000 + b"moreand y more"
+    assert (idle, full) == (False, True)
+    assert 0 < left <= 300_000
+    assert kernel.owner.told == 1
+
+
+def test_a_full_kernel_takes_nothing_of_a_file_at_first(kernel: Kernel, file) -> None:
+    """As it takes no block; that is no progress."""
+    kernel.fill()
+    block = next(FileBlocks(file, 0, 300_000))
+    kernel.output.write_file(b"", block, b"")
+
+    assert len(block) == 300_000
+    assert kernel.output.progress == 0
+    assert kernel.read_all().endswith(b"x" + b"y" * 300_000)
+
+
+def test_a_lost_connection_takes_nothing_of_a_file(kernel: Kernel, file) -> None:
+    """Neither at the first time nor later."""
+    kernel.other.close()
+    block = next(FileBlocks(file, 0, 300_000))
+    for _ in range(2):
+        kernel.output.write_file(b"", block, b"")
+        kernel.clock.turn()
+
+    assert not kernel.transport.connected
+    assert not kernel.output.idle
+    assert len(block) == 300_000
+    assert kernel.owner.told == 0
+
+
+def test_nothing_follows_a_file_that_is_closed(kernel: Kernel, file) -> None:
+    """The owner is told that there is nothing left to send."""
+    block = next(FileBlocks(file, 0, 300_000))
+    kernel.output.write_file(b"", block, b"after")
+    left = len(block)
+    file.close()
+
+    assert kernel.read_all() == b"y" * (300_000 - left)
+    assert kernel.output.idle
+    assert kernel.owner.told == 1
 
 
 # --- through a transport

@@ -11,8 +11,9 @@ import enum
 from typing import Protocol
 
 from ._head import Head
-from ._output import Output
+from ._output import KernelOutput, Output
 from ._pump import Pump
+from ._sendfile import FileBlock
 
 # From how many bytes on a block is not joined with what goes before and after it.
 LARGE = 8192
@@ -99,6 +100,13 @@ class HTTP1Sink:
         """Bytes of the body that were sent."""
         self._of_1_0 = of_1_0
         self._framing = _NONE
+        # The last one of a file.
+        self._file_block: FileBlock | None = None
+
+    @property
+    def takes_files(self) -> bool:
+        """See :class:`twisted_wsgiflush._pump.Consumer`."""
+        return isinstance(self._output, KernelOutput)
 
     def attach(self, pump: Pump) -> None:
         """Pause the pump while something is not with the kernel."""
@@ -155,6 +163,22 @@ class HTTP1Sink:
         if not output.idle:
             self._rest()
 
+    def write_file(self, block: FileBlock) -> None:
+        """Send a block of the body, after the head."""
+        size = len(block)
+        self.sent += size
+        self._file_block = block
+        before, after = self._head, b""
+        self._head = b""
+        if self._framing is _CHUNKED:
+            before += b"%x\r\n" % size
+            after = b"\r\n"
+        output = self._output
+        assert isinstance(output, KernelOutput)  # Or this takes no files.
+        output.write_file(before, block, after)
+        if not output.idle:
+            self._rest()
+
     def push(self) -> None:
         """Send the head, if it still waits."""
         if self._head:
@@ -175,6 +199,9 @@ class HTTP1Sink:
     def cut(self) -> None:
         """Close the connection without the last chunk, or the missing bytes."""
         self._pump = None
+        if self._file_block is not None:
+            # The file is closed now, or has no more.
+            self.sent -= len(self._file_block)
         self.push()
         self._connection.response_cut(reset=self._framing is _CLOSE)
 

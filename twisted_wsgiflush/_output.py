@@ -23,6 +23,8 @@ from twisted.internet.interfaces import (
 from twisted.protocols.policies import ProtocolWrapper
 from zope.interface import implementer
 
+from ._sendfile import FileBlock
+
 
 class Owner(Protocol):
     """Whose bytes leave."""
@@ -124,7 +126,7 @@ class KernelOutput:
         self._transport = transport
         self._owner = owner
         self._socket = transport.getHandle()
-        self._unsent: deque[memoryview] | None = None
+        self._unsent: deque[memoryview | FileBlock] | None = None
         self._closing: str | None = None
         self._lost = False
 
@@ -174,6 +176,20 @@ class KernelOutput:
                 self._keep(memoryview(part)[sent:])
             sent = max(0, sent - len(part))
 
+    def write_file(self, before: bytes, block: FileBlock, after: bytes) -> None:
+        """Hand a block of a file to the kernel, with some bytes before and after."""
+        if self._lost:
+            return
+        if self._unsent is None:
+            self._unsent = deque()
+            self.idle, self.full = False, True
+        if before:
+            self._unsent.append(memoryview(before))
+        self._unsent.append(block)
+        if after:
+            self._unsent.append(memoryview(after))
+        self._send_unsent()
+
     def tell(self) -> None:
         """It does so without being asked."""
 
@@ -193,26 +209,8 @@ class KernelOutput:
     def resumeProducing(self) -> None:
         """The socket has room."""
         # Said once when this is registered, too.
-        if self._unsent is None or self._lost:
+        if self._unsent is None or self._lost or not self._send_unsent():
             return
-        while self._unsent:
-            data = self._unsent[0]
-            try:
-                sent = self._socket.send(data)
-            except BlockingIOError:
-                sent = 0
-            except OSError:
-                self._is_lost()
-                return
-            if sent:
-                self.progress += 1
-            if sent < len(data):
-                self._unsent[0] = data[sent:]
-                self._transport.startWriting()
-                return
-            self._unsent.popleft()
-        self._unsent = None
-        self.idle, self.full = True, False
         if self._closing is not None:
             self._close()
         else:
@@ -231,6 +229,37 @@ class KernelOutput:
             self.idle, self.full = False, True
             self._transport.startWriting()
         self._unsent.append(data)
+
+    def _send_unsent(self) -> bool:
+        """Hand to the kernel what it takes; returns whether that was all."""
+        unsent = self._unsent
+        assert unsent is not None
+        while unsent:
+            data = unsent[0]
+            before = len(data)
+            try:
+                if type(data) is FileBlock:
+                    data.send(self._socket)
+                else:
+                    unsent[0] = data = data[self._socket.send(data) :]
+            except BlockingIOError:
+                pass
+            except EOFError:
+                # What follows in its frame would be taken for its content.
+                unsent.clear()
+                break
+            except OSError:
+                self._is_lost()
+                return False
+            if len(data) < before:
+                self.progress += 1
+            if data:
+                self._transport.startWriting()
+                return False
+            unsent.popleft()
+        self._unsent = None
+        self.idle, self.full = True, False
+        return True
 
     def _close(self) -> None:
         assert self._closing is not None

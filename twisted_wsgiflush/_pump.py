@@ -22,9 +22,11 @@ from ._begun import begun
 from ._errorlog import ErrorLog
 from ._errorpage import error_page, refusal
 from ._extensions import Extensions
+from ._filewrapper import FileWrapper
 from ._pauses import Pause, Pauses
 from ._response import Response
 from ._rules import Refused
+from ._sendfile import FileBlocks, blocks_of
 from ._types import Environ, WSGIApplication
 from .errors import ApplicationError, InputLost, ResponseError, WrongType
 
@@ -71,6 +73,10 @@ class Consumer(Protocol):
     """
 
     @property
+    def takes_files(self) -> bool:
+        """Whether a block may be in a file still."""
+
+    @property
     def full(self) -> bool:
         """Whether it has too much to send already, as of the response before."""
 
@@ -93,7 +99,7 @@ class Pump:
     # As they are in a response that is complete at once, which most are.
     _pauses: Pauses | None = None
     _app_iter: Iterable[bytes] | None = None
-    _iterator: Iterator[bytes] = _NOTHING
+    _iterator: Iterator[bytes] | FileBlocks = _NOTHING
     _asking = False
     _application_failed = False
     _named_in_log = False
@@ -230,7 +236,10 @@ class Pump:
         """Ask for blocks from now on."""
         response = self._response
         if not response.over and not response.has_enough:
-            self._iterator = self._ask(iter, self._app_iter)
+            if type(self._app_iter) is FileWrapper and self._consumer.takes_files:
+                self._iterator = blocks_of(self._app_iter)
+            else:
+                self._iterator = self._ask(iter, self._app_iter)
         if response.over:
             self._close()
         elif response.has_enough:
@@ -250,6 +259,7 @@ class Pump:
         run, seconds = self._context.run, self._reactor.seconds
         before = seconds()
         slice_ends = before + SLICE
+        in_file = type(self._iterator) is FileBlocks
         # A flush while it was suspended may have been enough.
         while response.wanted:
             if self._pauses:
@@ -268,7 +278,7 @@ class Pump:
             before = now
             if block is _EXHAUSTED or not response.wanted:
                 break
-            if _checked(block):
+            if in_file or _checked(block):
                 response.write(block)
             else:
                 # It asks for nothing but a turn, or to be suspended: PEP 3333,
@@ -279,7 +289,9 @@ class Pump:
             if a_turn_is_due and not response.has_enough:
                 self.schedule()
                 return
-        self._finish()
+        # A file may not be closed while some of it is not with the kernel.
+        if not (in_file and self._pauses) or response.over:
+            self._finish()
 
     def _finish(self) -> None:
         self._close()

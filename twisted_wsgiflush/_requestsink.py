@@ -45,6 +45,8 @@ class RequestSink:
     has not taken all of it.
     """
 
+    takes_files = False
+
     def __init__(self, request: Request, reactor: IReactorTime) -> None:
         self.head_only = request.method == b"HEAD"
         self._request = request

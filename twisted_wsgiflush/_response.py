@@ -8,12 +8,13 @@ sink's business; when the application is asked for them is the pump's.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, cast
 
 from twisted.logger import Logger
 from twisted.web.http import NOT_MODIFIED
 
 from ._head import Head, checked_head
+from ._sendfile import Block, FileBlock
 from ._states import (
     ABORTED,
     BLOCK,
@@ -73,6 +74,13 @@ class Sink(Protocol):
 
     def lost(self) -> None:
         """The connection is gone: touch nothing of it, leave nothing scheduled."""
+
+
+class FileSink(Sink, Protocol):
+    """A sink that takes files."""
+
+    def write_file(self, block: FileBlock) -> None:
+        """As ``write``."""
 
 
 class Response:
@@ -177,13 +185,14 @@ class Response:
         self.write(b"")
         self._push()
 
-    def write(self, block: bytes) -> None:
+    def write(self, block: Block) -> None:
         """
         Send a block of the body, after the status line and headers.
 
         What is more than Content-Length is dropped and logged.  Does nothing when
         the client has gone away.
 
+        :param block: may be one of a file only if the sink takes files.
         :raises StartResponseMissing: before ``start_response``.
         :raises ResponseOver: after the end.
         """
@@ -201,7 +210,11 @@ class Response:
                 self._body_too_long()
                 block = block[: self._unsent]
             self._unsent -= len(block)
-        if block:
+        if not block:
+            return
+        if type(block) is FileBlock:
+            cast("FileSink", self._sink).write_file(block)
+        else:
             self._sink.write(block)
 
     def whole(self, body: bytes) -> bool:

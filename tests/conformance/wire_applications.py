@@ -574,32 +574,37 @@ def send_file(environ: Environ, start_response: StartResponse) -> Any:
     return wrapper
 
 
-class NotedFile(io.FileIO):
-    """A file of the disk that notes each ``close``."""
+def note_close(file: Any, environ: Environ) -> None:
+    """Have a file note each ``close``, though its class stays as it is."""
+    close = file.close
 
-    environ: Environ
+    def noted() -> None:
+        note(environ, "close")
+        close()
 
-    def close(self) -> None:
-        """Note it."""
-        if not self.closed:
-            note(self.environ, "close")
-        super().close()
+    file.close = noted
 
 
 @named("big file")
 def send_big_file(environ: Environ, start_response: StartResponse) -> Any:
     """Send what the spec names: a file at a path, from an offset, or a pipe."""
     spec = spec_of(environ)
+    file: Any
     if spec.get("pipe"):
         reading, writing = os.pipe()
         os.write(writing, spec["pipe"])
         os.close(writing)
-        file = NotedFile(reading)
+        file = io.FileIO(reading)
     else:
-        file = NotedFile(spec["path"])
+        file = open(spec["path"], "rb")  # noqa: SIM115 - the wrapper closes it
         file.seek(spec.get("seek", 0))
-    file.environ = environ
+    note_close(file, environ)
     start_response("200 OK", spec.get("headers", []))
+    if spec.get("flush"):
+        environ["x-wsgiorg.flush"]()
+    if spec.get("suspend"):
+        environ["x-wsgiorg.suspend"](1000)
+    note(environ, "opened")
     return environ["wsgi.file_wrapper"](file, *spec.get("size", ()))
 
 
