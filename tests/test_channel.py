@@ -1011,18 +1011,38 @@ def test_draining_lets_a_response_end() -> None:
     assert drained == [None]
 
 
-def test_too_many_connections() -> None:
-    """One more is told so, and closed."""
-    client = FastSocketClient(ignore, limits=Limits(max_connections=1))
+def beside(client: FastSocketClient) -> FastSocketClient:
+    """Another client of the same site."""
     other = object.__new__(FastSocketClient)
     other.clock, other.site, other.received = client.clock, client.site, b""
     other.connect(65536)
+    return other
+
+
+def test_too_many_connections() -> None:
+    """One more is told so, and closed."""
+    client = FastSocketClient(ignore, limits=Limits(max_connections=1))
+    other = beside(client)
     refused = read_on(other)
     client.send(GET)
 
     assert statuses(refused) == ["503"]
     assert other.ended
     assert statuses(read_on(client)) == ["200"]
+
+
+def test_one_too_many_takes_no_place() -> None:
+    """One that was refused, and does not close, keeps nobody out."""
+    client = FastSocketClient(ignore, limits=Limits(max_connections=1))
+    refused = [read_on(beside(client)) for _ in range(2)]
+    client.leave()
+    client.turn(3)
+    other = beside(client)
+    other.send(GET)
+
+    assert [statuses(received) for received in refused] == [["503"], ["503"]]
+    assert statuses(read_on(other)) == ["200"]
+    assert statuses(read_on(beside(client))) == ["503"]
 
 
 def test_who_reads_again_lets_the_client_go_on() -> None:
