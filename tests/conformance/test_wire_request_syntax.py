@@ -12,6 +12,9 @@ import re
 import pytest
 from wire import DOORS, Closed, Server, case, new_token, request, with_token
 
+# What is said on the wire, and not when: the reactor only carries it.
+pytestmark = pytest.mark.one_reactor
+
 GET = "GET /@ HTTP/1.1\r\nHost: h\r\n"
 POST = "POST /@ HTTP/1.1\r\nHost: h\r\n"
 CHUNKED = POST + "Transfer-Encoding: chunked\r\n\r\n"
