@@ -26,7 +26,7 @@ help:
 	@echo "make test      run the tests, on the default and the asyncio reactor (ARGS='-k name')"
 	@echo "make lint      check the style; make format corrects what it can"
 	@echo "make types     check the types"
-	@echo "make coverage  make test, and check the branch coverage"
+	@echo "make coverage  run the tests on the default reactor, and check the branch coverage"
 	@echo "make docs      check the documentation"
 	@echo "make benchmark compare servers, in about 20 minutes (ARGS='--quick', '--write', '--help')"
 	@echo "make package   build the wheel and the sdist in dist/"
@@ -57,7 +57,7 @@ types: $(DEV)
 
 coverage: $(DEV)
 	$(RUN) coverage erase
-	$(MAKE) --no-print-directory test PYTEST='coverage run -m $(PYTEST)'
+	$(MAKE) --no-print-directory test-default PYTEST='coverage run -m $(PYTEST)'
 	$(RUN) coverage combine --quiet
 	$(RUN) coverage report
 

@@ -27,6 +27,16 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ["REACTOR_OF_SERVERS"] = config.getoption("reactor")
 
 
+def pytest_collection_modifyitems(
+    config: pytest.Config, items: list[pytest.Item]
+) -> None:
+    """What has nothing to do with the reactor runs on the default one only."""
+    if config.getoption("reactor") != "default":
+        once = [item for item in items if item.get_closest_marker("one_reactor")]
+        config.hook.pytest_deselected(items=once)
+        items[:] = [item for item in items if item not in set(once)]
+
+
 @cache
 def freeze_before(module: str) -> None:
     """

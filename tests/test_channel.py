@@ -393,6 +393,100 @@ def test_half_closed_in_a_head_that_waits_its_turn() -> None:
     assert client.ended
 
 
+def slow(client: Any, seconds: float) -> Any:
+    """An application that takes so much of the time of the client's server."""
+
+    def application(environ, start_response):
+        client.clock.rightNow += seconds
+        body = environ["wsgi.input"].read()
+        start_response("200 OK", [])
+        return [b"served ", body]
+
+    return application
+
+
+CUT = [b"GET / HT", post(3) + b"ab", CHUNKED + b"1\r\na"]
+
+
+@pytest.mark.parametrize("rest", [b"", b"\r\n", *CUT])
+@pytest.mark.parametrize("each", [GET, post(3) + b"abc", CHUNKED + b"0\r\n\r\n"])
+def test_half_closed_while_requests_wait_their_turn(each, rest) -> None:
+    """All that had come are served, in however many slices of time."""
+    client = FastTCPClient(ignore)
+    client.site.application = slow(client, 0.0015)
+    client.send(each * 10 + rest)
+    client.half_close()
+    received = read_on(client, 20)
+
+    assert statuses(received) == ["200"] * 10 + ["400"] * (rest in CUT)
+    assert received.count(b"served ") == 10
+    assert client.ended
+
+
+@pytest.mark.parametrize("rest", [b"\r\n", *CUT])
+def test_half_closed_within_what_waits_for_a_response(rest) -> None:
+    """What will not be complete is refused when its turn comes, or no request."""
+    waiting = Waiting()
+    answers = iter([waiting])
+    client = FastTCPClient(lambda *args: next(answers, ignore)(*args))
+    client.send(GET + rest)
+    client.turn(3)
+    client.half_close()
+    client.turn(3)
+    waiting.resume()
+
+    assert statuses(read_on(client)) == ["200"] + ["400"] * (rest in CUT)
+    assert client.ended
+
+
+@pytest.mark.parametrize("reads", [True, False])
+def test_half_closed_within_a_streamed_body_that_waits_for_a_response(reads) -> None:
+    """Who reads it learns that it is lost; who does not, answers as ever."""
+    lost = []
+
+    async def application(environ, start_response):
+        if environ["REQUEST_METHOD"] == "GET":
+            environ[SUSPEND](500)
+            yield b""
+        elif reads:
+            try:
+                await environ["wsgi.input"].read()
+            except Exception as error:
+                lost.append(type(error).__name__)
+        start_response("200 OK", [])
+        yield b"ended"
+
+    client = FastTCPClient(asynchronous(application), stream_input=True)
+    client.send(GET + post(10) + b"abc")
+    client.turn(3)
+    client.half_close()
+    client.turn(3)
+    client.wait(0.5)
+    received = read_on(client, 20)
+
+    assert lost == ["InputLost"] * reads
+    assert received.count(chunks(b"ended") + LAST_CHUNK) == 2
+    assert client.ended
+
+
+def test_half_closed_behind_more_than_is_read_ahead() -> None:
+    """What the kernel kept meanwhile is served, too, though its end is known."""
+    waiting = Waiting()
+    answers = iter([waiting])
+    client = FastTCPClient(lambda *args: next(answers, ignore)(*args))
+    count = 22
+    client.send(get(b"/", b"X: " + b"x" * 7000) * count)
+    client.half_close()
+    client.wait(1, 0.1)
+    nobody_reads = client.clock.getReaders() == []
+    waiting.resume()
+    received = read_on(client, 200)
+
+    assert nobody_reads
+    assert len(statuses(received)) == count
+    assert client.ended
+
+
 @pytest.mark.parametrize("more", [b"", GET])
 def test_half_closed_while_served(more) -> None:
     """The response comes, and those to what came before; then the end."""
@@ -917,18 +1011,38 @@ def test_draining_lets_a_response_end() -> None:
     assert drained == [None]
 
 
-def test_too_many_connections() -> None:
-    """One more is told so, and closed."""
-    client = FastSocketClient(ignore, limits=Limits(max_connections=1))
+def beside(client: FastSocketClient) -> FastSocketClient:
+    """Another client of the same site."""
     other = object.__new__(FastSocketClient)
     other.clock, other.site, other.received = client.clock, client.site, b""
     other.connect(65536)
+    return other
+
+
+def test_too_many_connections() -> None:
+    """One more is told so, and closed."""
+    client = FastSocketClient(ignore, limits=Limits(max_connections=1))
+    other = beside(client)
     refused = read_on(other)
     client.send(GET)
 
     assert statuses(refused) == ["503"]
     assert other.ended
     assert statuses(read_on(client)) == ["200"]
+
+
+def test_one_too_many_takes_no_place() -> None:
+    """One that was refused, and does not close, keeps nobody out."""
+    client = FastSocketClient(ignore, limits=Limits(max_connections=1))
+    refused = [read_on(beside(client)) for _ in range(2)]
+    client.leave()
+    client.turn(3)
+    other = beside(client)
+    other.send(GET)
+
+    assert [statuses(received) for received in refused] == [["503"], ["503"]]
+    assert statuses(read_on(other)) == ["200"]
+    assert statuses(read_on(beside(client))) == ["503"]
 
 
 def test_who_reads_again_lets_the_client_go_on() -> None:

@@ -1834,6 +1834,7 @@ ON_ASYNCIO = {
 }
 
 
+@pytest.mark.one_reactor  # It names its own.
 @pytest.mark.parametrize(
     ("reactor", "answers"), [("default", ON_ANY), ("asyncio", ON_ASYNCIO)]
 )

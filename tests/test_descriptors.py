@@ -635,7 +635,10 @@ REACTORS = {
 }
 
 
-@pytest.fixture(scope="module", params=REACTORS)
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(name, marks=pytest.mark.one_reactor) for name in REACTORS],
+)
 def server(request: pytest.FixtureRequest) -> Iterator[Server]:
     """The application ``descriptors``, on each of the reactors."""
     with serving(

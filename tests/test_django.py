@@ -16,6 +16,9 @@ from typing import NamedTuple
 import pytest
 from commandline import CHECKOUT, Server, environment, serving
 
+# On both reactors, test_flask will do for what a framework asks of a server.
+pytestmark = pytest.mark.one_reactor
+
 PROJECT = CHECKOUT / "examples" / "django_app"
 USER, PASSWORD = "anna", "correct horse"
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from commandline import DOORS, MODULE, SCRIPT, TWIST, TWISTD, Server, run, serving
+from commandline import MODULE, SCRIPT, TWIST, TWISTD, Server, run, serving
 from h2.connection import H2Connection
 from h2.events import DataReceived, StreamEnded
 
@@ -19,6 +19,14 @@ from twisted_wsgiflush import __version__
 
 Write = Callable[[str, str], Path]
 
+# On the reactor of the tests is the module; the others have one of their own.
+every_door = pytest.mark.parametrize(
+    "door",
+    [
+        MODULE,
+        *(pytest.param(d, marks=pytest.mark.one_reactor) for d in (TWIST, TWISTD)),
+    ],
+)
 both_sites = pytest.mark.parametrize("site", ["fast", "twisted"])
 
 HELLO = """
@@ -99,7 +107,7 @@ def received_until(client: socket.socket, end: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("door", DOORS)
+@every_door
 def test_serves_until_a_signal(
     write: Write, tmp_path: Path, door: str, number: signal.Signals
 ) -> None:
@@ -116,7 +124,7 @@ def test_serves_until_a_signal(
         assert server.wait().status == 0
 
 
-@pytest.mark.parametrize("door", DOORS)
+@every_door
 def test_signal_as_soon_as_it_is_ready(write: Write, tmp_path: Path, door: str) -> None:
     """A server that says that it is ready is ready to end, too."""
     write("hello.py", HELLO)
@@ -127,6 +135,7 @@ def test_signal_as_soon_as_it_is_ready(write: Write, tmp_path: Path, door: str) 
     assert ended.status == 0
 
 
+@pytest.mark.one_reactor
 def test_installed_command(write: Write, tmp_path: Path) -> None:
     """The installed command serves as the module does."""
     write("hello.py", HELLO)
@@ -149,6 +158,7 @@ def test_output(write: Write, tmp_path: Path) -> None:
     assert "Traceback" not in ended.stderr
 
 
+@pytest.mark.one_reactor
 def test_reactor_of_choice(write: Write, tmp_path: Path) -> None:
     """With twist, the reactor may be another one."""
     write(
@@ -168,7 +178,8 @@ def application(environ, start_response):
         assert server.stop().status == 0
 
 
-@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.one_reactor
+@every_door
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
@@ -208,7 +219,8 @@ def test_mistakes(
     assert ended.stdout == ""
 
 
-@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.one_reactor
+@every_door
 def test_application_that_fails(write: Write, tmp_path: Path, door: str) -> None:
     """An application that cannot be imported shows its own traceback, then a line."""
     write("broken.py", "import settings\n")
@@ -229,7 +241,7 @@ def test_application_that_fails(write: Write, tmp_path: Path, door: str) -> None
     assert ended.stdout == ""
 
 
-@pytest.mark.parametrize("door", DOORS)
+@every_door
 def test_port_in_use(write: Write, tmp_path: Path, door: str) -> None:
     """A port that another process has is one line, and status 2."""
     write("hello.py", HELLO)
@@ -245,7 +257,8 @@ def test_port_in_use(write: Write, tmp_path: Path, door: str) -> None:
     )
 
 
-@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.one_reactor
+@every_door
 def test_version(tmp_path: Path, door: str) -> None:
     """Each door tells our version, not Twisted's."""
     assert run("--version", cwd=tmp_path, door=door) == (
@@ -255,7 +268,8 @@ def test_version(tmp_path: Path, door: str) -> None:
     )
 
 
-@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.one_reactor
+@every_door
 def test_help(tmp_path: Path, door: str) -> None:
     """Each door explains the options, and gives examples."""
     ended = run("--help", cwd=tmp_path, door=door)
@@ -266,6 +280,7 @@ def test_help(tmp_path: Path, door: str) -> None:
     assert ended.stderr == ""
 
 
+@pytest.mark.one_reactor
 @pytest.mark.parametrize(
     ("door", "usage"),
     [
@@ -338,7 +353,7 @@ def test_static(write: Write, tmp_path: Path, site: str) -> None:
         assert server.request("/static/css/").status == 404
 
 
-@pytest.mark.parametrize("door", DOORS)
+@every_door
 @both_sites
 def test_access_log(write: Write, tmp_path: Path, door: str, site: str) -> None:
     """The access log has a line for each request."""
@@ -365,7 +380,7 @@ def test_access_log(write: Write, tmp_path: Path, door: str, site: str) -> None:
     )
 
 
-@pytest.mark.parametrize("door", DOORS)
+@every_door
 @both_sites
 def test_access_log_on_standard_output(
     write: Write, tmp_path: Path, door: str, site: str
@@ -679,7 +694,7 @@ def waiting(server: Server) -> socket.socket:
     return client
 
 
-@pytest.mark.parametrize("door", DOORS)
+@every_door
 @both_sites
 def test_response_in_flight(write: Write, tmp_path: Path, door: str, site: str) -> None:
     """A client that reads slowly gets all of it, while no other is accepted."""
@@ -826,7 +841,7 @@ def test_request_on_a_kept_connection(write: Write, tmp_path: Path, site: str) -
     assert response.endswith(b"\r\n\r\n0")
 
 
-@pytest.mark.parametrize("door", DOORS)
+@every_door
 @both_sites
 def test_graceful_timeout(write: Write, tmp_path: Path, door: str, site: str) -> None:
     """What has not ended in time is ended, and close() called."""
@@ -853,7 +868,7 @@ def test_graceful_timeout(write: Write, tmp_path: Path, door: str, site: str) ->
 
 
 @pytest.mark.parametrize("second", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("door", DOORS)
+@every_door
 @both_sites
 def test_second_signal(
     write: Write, tmp_path: Path, door: str, second: signal.Signals, site: str

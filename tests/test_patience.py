@@ -292,6 +292,21 @@ def test_a_client_that_half_closed_while_another_was_served() -> None:
     assert not client.transport.connected
 
 
+def test_a_request_that_waits_its_turn_is_not_late() -> None:
+    """An application that blocks takes its own time, not the next request's."""
+    client = FastSocketClient(echo, limits=Limits(keep_alive_timeout=1))
+
+    def blocks(environ, start_response):
+        client.clock.rightNow += 60
+        return echo(environ, start_response)
+
+    client.site.application = blocks
+    client.send(GET * 3)
+    client.read(10)
+
+    assert statuses(client.received) == ["200"] * 3
+
+
 def test_half_closed_while_nobody_reads() -> None:
     """The kernel is asked, for the reactor does not tell."""
     waiting = Waiting()

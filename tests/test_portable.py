@@ -198,7 +198,14 @@ def serving(command: list[str]) -> Iterator[int]:
             process.terminate()
 
 
-@pytest.fixture(scope="module", params=[*COMMANDS, THROUGH_CGI])
+@pytest.fixture(
+    scope="module",
+    params=[
+        # Each has a reactor of its own, in a thread or as its server.
+        pytest.param(name, marks=pytest.mark.one_reactor)
+        for name in [*COMMANDS, THROUGH_CGI]
+    ],
+)
 def server(request: pytest.FixtureRequest) -> Iterator[str | int]:
     """Each of the servers, running."""
     if request.param == THROUGH_CGI:

@@ -113,6 +113,8 @@ class Channel(Protocol):
         """Whether what the client sends is read at present."""
         self.half_closed_at: float | None = None
         """When it was found that the client will not send any more."""
+        # All that it has sent was read.
+        self._read_to_end = False
         # What has come and is of no request yet, and how much of it was looked at.
         self._buffer = b""
         self._seen = 0
@@ -159,22 +161,21 @@ class Channel(Protocol):
     def readConnectionLost(self) -> None:
         """The client will send no more; it may still read, or it may have left."""
         self.half_closed_at = self.site.reactor.seconds()
+        self._read_to_end = True
         match self.phase:
+            case Phase.RESPONSE if self.output.ask_kernel()[0]:
+                # On a UNIX socket, a client that has left can be told from one
+                # that has closed its half.
+                self.abort()
+                return
             case Phase.RESPONSE:
-                if self.output.ask_kernel()[0]:
-                    # On a UNIX socket, a client that has left can be told from one
-                    # that has closed its half.
-                    self.abort()
-                    return
                 self.patience.half_closed()
-                if self.body is not None and not self.body.ended:
-                    self.lose_body(Refused(400, _INCOMPLETE))
-            case Phase.HEAD | Phase.BODY:
-                self.refuse(Refused(400, _INCOMPLETE))
-            case Phase.NEIGHBOUR | Phase.HANDED_OVER:
+            case Phase.NEIGHBOUR:
                 self._transport.loseConnection()
-            case Phase.IDLE | Phase.DISCARDING | Phase.CLOSING:
+            case Phase.CLOSING:
                 self.close()
+        if self._turn is None:  # Else what has come is served before.
+            self._nothing_more_comes()
 
     def writeConnectionLost(self) -> None:
         """The other half is closed, as this wanted it."""
@@ -230,12 +231,32 @@ class Channel(Protocol):
                 self._turn = self.site.reactor.callLater(0, self._turned)
                 break
         self._going_on = False
+        if self._read_to_end and self._turn is None:
+            self._nothing_more_comes()
         if self._buffer or not self.reading:
             self._read_or_not()
+
+    @property
+    def waits_its_turn(self) -> bool:
+        """Whether something that has come is left for the reactor's next turn."""
+        return self._turn is not None
 
     def _turned(self) -> None:
         self._turn = None
         self._go_on()
+
+    def _nothing_more_comes(self) -> None:
+        """All was served that is complete, and the client will send no more."""
+        match self.phase:
+            case Phase.RESPONSE:
+                if self.body is not None and not self.body.ended:
+                    self.lose_body(Refused(400, _INCOMPLETE))
+            case Phase.HEAD | Phase.BODY:
+                self.refuse(Refused(400, _INCOMPLETE))
+            case Phase.HANDED_OVER:
+                self._transport.loseConnection()
+            case Phase.IDLE | Phase.DISCARDING:
+                self.close()
 
     def _take_body(self) -> bool:
         """Serve the request whose body is coming, if all of it is there."""
@@ -295,8 +316,6 @@ class Channel(Protocol):
     def _wait_for_head(self) -> None:
         self.site.reader.check_incomplete(self._buffer, self._seen)
         self._seen = len(self._buffer)
-        if self.half_closed_at is not None:
-            raise Refused(400, _INCOMPLETE)
         if self.phase is IDLE:
             self.phase = HEAD
             self.patience.head_begins()
@@ -525,7 +544,7 @@ class Channel(Protocol):
         self.patience.idle()
         if self._buffer:
             self._go_on()
-        elif self.half_closed_at is not None:
+        elif self._read_to_end:
             self.close()
         elif self.site.draining:
             self.site.settle()
@@ -651,7 +670,7 @@ class Channel(Protocol):
         self.phase = CLOSING
         self._buffer = b""
         self.patience.closing()
-        self.output.close(half=linger and self.half_closed_at is None)
+        self.output.close(half=linger and not self._read_to_end)
         self._read_or_not()
         self.site.settle()
 

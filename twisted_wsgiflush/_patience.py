@@ -119,6 +119,8 @@ class Patience:
     def look(self, now: float) -> None:
         """The deadline has passed: see what it was for."""
         channel = self._channel
+        if channel.waits_its_turn:
+            return  # It was this side that took its time.
         match channel.phase.name:
             case "IDLE":
                 channel.close()

@@ -134,6 +134,8 @@ class WSGISite(Factory):
         self._stock_site: GracefulSite | None = None
         self._most_connections = _most_connections(limits)
         self._channels: set[Channel] = set()
+        # Of those, the ones that there was no room for: they take none from others.
+        self._refused: set[Channel] = set()
         self._common: dict[Any, Environ] = {}
         self._look_call: IDelayedCall | None = None
         self._drained: Deferred[None] | None = None
@@ -218,11 +220,15 @@ class WSGISite(Factory):
         self._settled = False
         if self._look_call is None:  # The last of the others has left meanwhile.
             self._look()
-        return len(self._channels) <= self._most_connections
+        if len(self._channels) - len(self._refused) <= self._most_connections:
+            return True
+        self._refused.add(channel)
+        return False
 
     def disconnected(self, channel: Channel) -> None:
         """A connection is gone."""
         self._channels.discard(channel)
+        self._refused.discard(channel)
         if not self._channels:
             assert self._look_call is not None  # There was a connection.
             self._look_call.cancel()

@@ -15,7 +15,11 @@ from typing import Any
 import pytest
 from wire import STRICT, Client, Response, Server, case, new_token, with_token
 
-pytestmark = pytest.mark.parametrize("door", STRICT, indirect=True, ids=str)
+# What is said on the wire, and not when: the reactor only carries it.
+pytestmark = [
+    pytest.mark.one_reactor,
+    pytest.mark.parametrize("door", STRICT, indirect=True, ids=str),
+]
 
 GET = "GET /@ HTTP/1.1\r\nHost: h\r\n"
 POST = "POST /@ HTTP/1.1\r\nHost: h\r\n"

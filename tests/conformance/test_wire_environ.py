@@ -10,6 +10,9 @@ from typing import Any
 import pytest
 from wire import Server, case, new_token, request
 
+# What is said on the wire, and not when: the reactor only carries it.
+pytestmark = pytest.mark.one_reactor
+
 # --- keys that are always there
 
 REQUIRED = [

@@ -10,6 +10,9 @@ from typing import Any
 import pytest
 from wire import Server, case, chunked, request
 
+# What is said on the wire, and not when: the reactor only carries it.
+pytestmark = pytest.mark.one_reactor
+
 FRAMES = ["length", "chunked", "many chunks", "HTTP/1.0"]
 
 

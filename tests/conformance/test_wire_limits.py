@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import socket
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 
 import pytest
 from wire import (
@@ -354,10 +355,18 @@ def test_refusal_is_a_response(small: Server, raw: bytes, status: int) -> None:
 # --- open connections
 
 
+def connected(stack: ExitStack, server: Server, count: int) -> list[Client]:
+    """Open so many connections, which are closed with the stack at the latest."""
+    return [stack.enter_context(server.connect()) for _ in range(count)]
+
+
 def test_connections_beyond_the_limit(door: Door) -> None:
     """RFC 9110, 15.6.4: one too many is told 503, and has its turn later."""
-    with serving(door, TCP, "--max-connections", "3") as server:
-        kept = [server.connect() for _ in range(3)]
+    with (
+        serving(door, TCP, "--max-connections", "3") as server,
+        ExitStack() as stack,
+    ):
+        kept = connected(stack, server, 3)
         for client in kept:
             client.assert_open()
         with server.connect() as client:
@@ -371,7 +380,6 @@ def test_connections_beyond_the_limit(door: Door) -> None:
         assert wait_until_served(server).body == b"hello"
         for client in kept:
             client.assert_open()
-            client.close()
 
 
 def wait_until_served(server: Server) -> Response:
@@ -385,11 +393,14 @@ def wait_until_served(server: Server) -> Response:
 
 def test_flood_of_connections(door: Door) -> None:
     """A hundred too many do not keep those that are there from being served."""
-    with serving(door, TCP, "--max-connections", "5") as server:
-        kept = [server.connect() for _ in range(4)]
+    with (
+        serving(door, TCP, "--max-connections", "5") as server,
+        ExitStack() as stack,
+    ):
+        kept = connected(stack, server, 4)
         for client in kept:
             client.assert_open()
-        flood = [server.connect() for _ in range(100)]
+        flood = connected(stack, server, 100)
         for client in kept:
             client.assert_open()
         for client in flood:

@@ -9,6 +9,9 @@ import socket
 import pytest
 from wire import Client, Closed, WireError, case
 
+# No server takes part.
+pytestmark = pytest.mark.one_reactor
+
 OK = b"HTTP/1.1 200 OK\r\n"
 
 

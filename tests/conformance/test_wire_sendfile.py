@@ -10,6 +10,7 @@ import hashlib
 import os
 import time
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +34,9 @@ def big(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     path.unlink()
 
 
+@cache
 def piece(number: int) -> bytes:
-    """Return one megabyte of the file."""
+    """Return one megabyte of the file; to make it takes longer than to send it."""
     return b"".join(
         b"%09d." % n for n in range(number * 100_000, (number + 1) * 100_000)
     )
