@@ -441,12 +441,13 @@ def test_endless_stream_does_not_starve_its_neighbours(
             client.send(request(app="endless", spec=spec, token=token))
         for thread in threads:
             thread.start()
-        slowest = 0.0
+        waits = []
         for _ in range(20):
             began = time.monotonic()
             assert server.ask(request(app="hello")).body == b"hello"
-            slowest = max(slowest, time.monotonic() - began)
-        assert slowest < 0.25, f"a neighbour waited for {slowest:.3f} s"
+            waits.append(time.monotonic() - began)
+        # Who starves does so each time; a busy machine may be late once or twice.
+        assert sorted(waits)[-3] < 0.25, waits
     finally:
         stop.set()
         for thread in threads:
