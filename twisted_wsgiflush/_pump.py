@@ -155,9 +155,9 @@ class Pump:
                 raise
             finally:
                 self._asking = False
-                self._now = seconds()
-                if self._now - began >= BLOCKING:
-                    self._has_blocked(self._now - began)
+                took = seconds() - began
+                if took >= BLOCKING:
+                    self._has_blocked(took)
             kind = type(app_iter)
             if (kind is list or kind is tuple) and len(app_iter) < 2:
                 self._end_with(app_iter)
@@ -256,7 +256,8 @@ class Pump:
         """Ask for blocks and send them, until there is a reason to stop."""
         self._turn = None
         response, exact = self._response, self._consumer.exact
-        run, seconds = self._context.run, self._reactor.seconds
+        # Whatever is asked for each block counts.
+        run, seconds, write = self._context.run, self._reactor.seconds, response.write
         before = seconds()
         slice_ends = before + SLICE
         in_file = type(self._iterator) is FileBlocks
@@ -272,21 +273,22 @@ class Pump:
                 raise
             finally:
                 self._asking = False
-                self._now = now = seconds()
+                now = seconds()
                 if now - before >= BLOCKING:
                     self._has_blocked(now - before)
             before = now
             if block is _EXHAUSTED or not response.wanted:
                 break
-            if in_file or _checked(block):
-                response.write(block)
+            if in_file or (block if type(block) is bytes else _checked(block)):
+                write(block)
             else:
                 # It asks for nothing but a turn, or to be suspended: PEP 3333,
                 # "Middleware Handling of Block Boundaries".  The head waits for a
                 # real one.  What the application waits for, it may have closed.
                 self._ask(self._extensions.empty_block, self.pauses)
-            a_turn_is_due = now >= slice_ends or not block or not exact
-            if a_turn_is_due and not response.has_enough:
+            if now < slice_ends and block and exact:
+                continue
+            if not response.has_enough:
                 self.schedule()
                 return
         # A file may not be closed while some of it is not with the kernel.
