@@ -5,7 +5,7 @@ HTTP/2, all without a network and with a clock that the test turns.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,8 +24,11 @@ from connections import (
     giving,
     in_turn,
 )
+from twisted.internet.error import ConnectionLost
 from twisted.internet.ssl import PrivateCertificate
 from twisted.protocols.policies import WrappingFactory
+from twisted.web.resource import IResource, Resource
+from twisted.web.server import Request, Site
 
 from twisted_wsgiflush._types import WSGIApplication
 from twisted_wsgiflush.testing import GET, serve
@@ -826,6 +829,186 @@ def test_what_is_with_the_kernel_is_not_handed_to_it_again(
     blocks = [b"3\r\none\r\n", b"3\r\ntwo\r\n", b"5\r\nthree\r\n", b"0\r\n\r\n"]
     assert sent[0].endswith(b"\r\n\r\n" + blocks[0])
     assert sent[1:] == blocks[1:]
+
+
+# --- sockets: a response of one block
+
+
+class Outer(Resource):
+    """A resource that does something to each request, and leaves it to another."""
+
+    isLeaf = True
+
+    def __init__(self, prepare: Callable[[Request], object], inner: IResource) -> None:
+        super().__init__()
+        self._prepare = prepare
+        self._inner = inner
+
+    def render(self, request: Request) -> Any:
+        self._prepare(request)
+        return self._inner.render(request)
+
+
+def client_behind(
+    prepare: Callable[[Request], object],
+    application: WSGIApplication,
+    connect: type[Client] = SocketClient,
+) -> Client:
+    """A client of an application in an ``Outer``."""
+
+    class Behind(connect):  # type: ignore[valid-type,misc]  # a class in a variable
+        def make_site(self, resource: IResource) -> Site:
+            site: Site = super().make_site(Outer(prepare, resource))
+            return site
+
+    client: Client = Behind(application)
+    return client
+
+
+def test_a_response_of_one_block_is_with_the_kernel_at_once() -> None:
+    """By one system call, and the reactor is asked for nothing."""
+    client = SocketClient(giving([b"block"]))
+
+    client.get()
+
+    assert client.drain().endswith(b"\r\nContent-Length: 5\r\n\r\nblock")
+    assert client.clock.getWriters() == []
+
+
+SOME_TIME = 1_000_000_000
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [GET, OLD, GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")],
+    ids=["HTTP/1.1", "HTTP/1.0", "the last one"],
+)
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [],
+        [("x-lower", "1"), ("X-Twice", "1"), ("X-Twice", "2")],
+        [("Server", "ours"), ("Date", "today")],
+        [("Set-Cookie", "b=2"), ("set-cookie", "c=3")],
+    ],
+    ids=["none", "ordinary", "replaced", "cookies"],
+)
+@pytest.mark.parametrize(
+    "prepare",
+    [
+        lambda request: None,
+        lambda request: request.setHeader(b"X-Twice", b"0"),
+        lambda request: request.addCookie(b"a", b"1"),
+        lambda request: request.setETag(b'"a"'),
+        lambda request: request.setLastModified(SOME_TIME),
+    ],
+    ids=["nothing", "a header", "a cookie", "an ETag", "a date"],
+)
+def test_a_socket_gets_what_every_connection_gets(prepare, headers, request_) -> None:
+    """Whatever others have set before the application was asked."""
+
+    def received(connect: type[Client]) -> list[bytes]:
+        client = client_behind(prepare, giving([b"block"], *headers), connect)
+        client.send(request_)
+        client.read(3)
+        lines = client.received.split(b"\r\n")
+        return [line for line in lines if not line.endswith(b" GMT") or b"Last" in line]
+
+    over_socket = received(SocketClient)
+
+    assert over_socket == received(Client)
+    assert over_socket[-1] == b"block"
+
+
+def test_who_asks_how_a_request_ended_finds_the_response() -> None:
+    """Its status, headers and size, as an access log does."""
+    found: list[object] = []
+
+    def note(request: Request) -> None:
+        headers = request.responseHeaders
+        found.append((request.code, request.code_message, request.sentLength))
+        found.append(headers.getRawHeaders(b"content-type"))
+
+    def prepare(request: Request) -> None:
+        request.notifyFinish().addCallback(lambda result: note(request))
+
+    def application(environ, start_response):
+        start_response("404 Lost", [("Content-Type", "text/plain")])
+        return [b"block"]
+
+    client_behind(prepare, application).get()
+
+    assert found == [(404, b"Lost", 5), [b"text/plain"]]
+
+
+def test_a_request_that_writes_in_its_own_way_is_asked_to() -> None:
+    """A class of somebody else's may look at what is written, or change it."""
+
+    class Shouting(Request):
+        def write(self, data: bytes) -> None:
+            super().write(data.upper())
+
+    client = SocketClient(giving([b"block"]))
+    client.site.requestFactory = Shouting
+    client.leave()
+    client.connect(65536)
+
+    client.get()
+    client.read(3)
+
+    assert client.body == b"BLOCK"
+
+
+@pytest.mark.parametrize("size", [50_000, 100_000, 1_000_000])
+def test_what_the_kernel_does_not_take_of_a_response_follows(size) -> None:
+    """And then the next response."""
+    bodies = [b"x" * size, b"y" * size, b"z"]
+    client = SocketClient(in_turn(*([body] for body in bodies)), limit=1)
+    client.send(GET * 3)
+
+    client.read(600)
+
+    starts = [client.received.index(body) for body in bodies]
+    assert starts == sorted(starts)
+    assert client.received.endswith(b"\r\n\r\nz")
+    assert client.clock.getWriters() == []
+
+
+def test_a_client_that_is_found_gone_by_its_response_is_no_error() -> None:
+    """The reactor finds the same, and ends the connection."""
+
+    def application(environ, start_response):
+        client.sockets[0].close()
+        start_response("200 OK", [])
+        return [b"block"]
+
+    client = SocketClient(application)
+
+    client.get()
+
+    assert client.clock.getWriters() == [client.transport]
+    assert isinstance(client.transport.doWrite(), ConnectionLost)
+
+
+@pytest.mark.parametrize("connect", [Client, SocketClient])
+def test_a_request_that_is_said_to_be_secure_is_https(connect) -> None:
+    """A resource behind a proxy that speaks TLS says so by ``setHost``."""
+    schemes = []
+
+    def application(environ, start_response):
+        schemes.append(environ["wsgi.url_scheme"])
+        start_response("200 OK", [])
+        return [b"block"]
+
+    def prepare(request: Request) -> None:
+        request.setHost(b"example.com", 443, ssl=True)
+
+    client = client_behind(prepare, application, connect)
+
+    client.get()
+
+    assert schemes == ["https"]
+    assert client.read(3) == b"block"
 
 
 class DeafClient(SocketClient):

@@ -8,9 +8,9 @@ Issues").
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from io import SEEK_END
-from typing import Any, TypeAlias
+from typing import Any
 
 from twisted.web.server import Request
 
@@ -18,12 +18,9 @@ from ._errorlog import ErrorLog
 from ._filewrapper import FileWrapper
 from ._input import InputStream
 from ._rules import host_and_port, variable_of
-from ._stock import segments
+from ._stock import Fields, is_secure, segments
 from ._types import Environ
 from ._version import VERSION
-
-# Of a request, by their names in canonical capitals.
-Fields: TypeAlias = Mapping[bytes, Sequence[bytes]]
 
 _DEFAULT_PORTS = {"http": "80", "https": "443"}
 
@@ -44,42 +41,39 @@ def request_name(request: Request) -> str:
     return f"{_text(request.method)} {_text(request.uri)}"
 
 
-def environ_of(request: Request, name: str) -> Environ:
+def environ_of(request: Request, fields: Fields, name: str) -> Environ:
     """
     The environ for a complete request.
 
     :param request: where its resource was found ends SCRIPT_NAME and begins
         PATH_INFO.
+    :param fields: its headers.
     :param name: what the log calls it.
     """
-    assert request.content is not None  # It is complete.
-    size = request.content.seek(0, SEEK_END)
-    request.content.seek(0)
+    content = request.content
+    assert content is not None  # It is complete.
+    size = content.seek(0, SEEK_END)
+    content.seek(0)
     prepath, postpath = segments(request)
     target = _text(request.uri)
-    remote = request.getClientAddress()
-    scheme = "https" if request.isSecure() else "http"
-    fields = dict(request.requestHeaders.getAllRawHeaders())
-    server_name, server_port = _server(request, fields, scheme)
-    environ = {
-        **_CONSTANT,
-        "REQUEST_METHOD": _text(request.method),
-        "SCRIPT_NAME": _path(prepath),
-        "PATH_INFO": _path(postpath),
-        "QUERY_STRING": target.partition("?")[2],
-        "REQUEST_URI": target,
-        "RAW_URI": target,
-        "CONTENT_TYPE": _value(fields.get(b"Content-Type", ())),
-        "CONTENT_LENGTH": _content_length(fields, size),
-        "SERVER_NAME": server_name,
-        "SERVER_PORT": server_port,
-        "SERVER_PROTOCOL": _text(request.clientproto),
-        "REMOTE_ADDR": _text(getattr(remote, "host", "")),
-        "REMOTE_PORT": str(getattr(remote, "port", "")),
-        "wsgi.url_scheme": scheme,
-        "wsgi.input": InputStream(request.content, size),
-        "wsgi.errors": ErrorLog(name),
-    }
+    scheme = "https" if is_secure(request) else "http"
+    # Set one by one: "{**_CONSTANT, ...}" takes Python 3.11 half as long again.
+    environ = _CONSTANT.copy()
+    environ["REQUEST_METHOD"] = _text(request.method)
+    environ["SCRIPT_NAME"] = _path(prepath)
+    environ["PATH_INFO"] = _path(postpath)
+    environ["QUERY_STRING"] = target.partition("?")[2]
+    environ["REQUEST_URI"] = environ["RAW_URI"] = target
+    environ["CONTENT_TYPE"] = _value(fields.get(b"Content-Type", ()))
+    environ["CONTENT_LENGTH"] = _content_length(fields, size)
+    environ["SERVER_NAME"], environ["SERVER_PORT"] = _server(request, fields, scheme)
+    environ["SERVER_PROTOCOL"] = _text(request.clientproto)
+    environ["REMOTE_ADDR"], environ["REMOTE_PORT"] = remote_environ(
+        request.getClientAddress()
+    )
+    environ["wsgi.url_scheme"] = scheme
+    environ["wsgi.input"] = InputStream(content, size)
+    environ["wsgi.errors"] = ErrorLog(name)
     for field_name, values in fields.items():
         variable = variable_of(field_name)
         if variable is not None:
@@ -113,9 +107,9 @@ def _content_length(fields: Fields, size: int) -> str:
 def _server(request: Request, fields: Fields, scheme: str) -> tuple[str, str]:
     """SERVER_NAME and SERVER_PORT."""
     local: Any = request.getHost()
-    host, port = host_and_port(_value(fields.get(b"Host", ())[:1]))
-    if hasattr(local, "port"):
-        port = str(local.port)
+    hosts = fields.get(b"Host")
+    host, port = host_and_port(hosts[0].decode("latin-1")) if hosts else ("", "")
+    port = str(getattr(local, "port", port))
     if not host and hasattr(local, "host"):  # A UNIX socket has none.
         host = _text(request.getRequestHostname()) or local.host
     return _in_brackets(host) or "localhost", port or _DEFAULT_PORTS[scheme]

@@ -13,13 +13,18 @@ from typing import Any
 
 from twisted.internet.abstract import FileDescriptor
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.tcp import Connection
 from twisted.protocols.policies import ProtocolWrapper
+from twisted.web.http import HTTPChannel
 from twisted.web.server import Request
 
 from ._head import Head
 from ._pauses import Pause
 from ._pump import Pump
 from ._stock import close_afterwards
+
+# From how many bytes on a body is not joined with its head.
+LARGE = 65536
 
 
 def socket_below(request: Request) -> FileDescriptor | None:
@@ -37,6 +42,19 @@ def socket_below(request: Request) -> FileDescriptor | None:
     return None
 
 
+def _is_plain(request: Request) -> bool:
+    """Whether what is written to a request is sent as it is, with its headers."""
+    channel = type(request.channel)
+    return (
+        type(request).write is Request.write
+        and channel.writeHeaders is HTTPChannel.writeHeaders
+        and channel.write is HTTPChannel.write
+        and request._encoder is None  # type: ignore[redundant-expr]  # or one of Site
+        and request.etag is None
+        and request.lastModified is None
+    )
+
+
 class RequestSink:
     """
     HTTP/1.1 and 1.0 on a TCP or UNIX socket.
@@ -47,17 +65,18 @@ class RequestSink:
 
     takes_files = False
 
+    _pump: Pump | None = None
+    # Whether something is written that was not pushed.
+    _unpushed = False
+    # Whether only the end of the connection tells where the body ends.
+    _close_delimited = False
+
     def __init__(self, request: Request, reactor: IReactorTime) -> None:
         self.head_only = request.method == b"HEAD"
         self._request = request
         self._reactor = reactor
         self._socket = socket_below(request)
         self.exact = self._socket is not None
-        self._pump: Pump | None = None
-        # Whether something is written that was not pushed.
-        self._unpushed = False
-        # Whether only the end of the connection tells where the body ends.
-        self._close_delimited = False
 
     @property
     def full(self) -> bool:
@@ -83,27 +102,55 @@ class RequestSink:
 
     def send_whole(self, head: Head, body: bytes) -> None:
         """See :class:`twisted_wsgiflush._response.Sink`, as for the others."""
-        self.send_head(head, body=True, close=False)
-        if body:
-            self.write(body)
+        socket = self._socket
+        if (
+            isinstance(socket, Connection)
+            # Or who is in between sees what is sent, or other bytes go first.
+            and socket is self._request.transport
+            and not socket.dataBuffer
+            and not socket._tempDataBuffer
+            and len(body) < LARGE
+            and _is_plain(self._request)
+        ):
+            self._send_at_once(socket, head, body)
+        else:
+            self.send_head(head, body=True, close=False)
+            if body:
+                self.write(body)
         self.finish(close=False)
+
+    def _send_at_once(self, socket: Connection, head: Head, body: bytes) -> None:
+        """
+        Do what ``Request.write`` does, but with one ``send(2)``, and now.
+
+        What is written to a transport instead, the reactor sends when it has seen that
+        the socket has room, for which it must be told to look, and to look no more.
+        """
+        request = self._request
+        request.startedWriting = 1
+        request.sentLength = len(body)
+        self._set_head(head)
+        if request.cookies:
+            request.responseHeaders.setRawHeaders(b"Set-Cookie", request.cookies)
+        reason = b" %d %b\r\n" % (head.code, head.reason)
+        parts = [request.clientproto, reason]
+        for name, values in request.responseHeaders.getAllRawHeaders():
+            for value in values:
+                parts += (name, b": ", value, b"\r\n")
+        parts += (b"\r\n", body)
+        response = b"".join(parts)
+        try:
+            sent = socket.getHandle().send(response)
+        except OSError:
+            sent = 0  # If there is more to it than no room, the reactor will find it.
+        if sent < len(response):
+            socket.write(response[sent:])
 
     def send_head(self, head: Head, *, body: bool, close: bool) -> None:
         """Send the status line and headers."""
         request = self._request
         request.defaultContentType = None  # Site would add text/html.
-        request.setResponseCode(head.code, head.reason)
-        replaced = set()
-        for name, value in head.headers:
-            folded = name.lower() if head.special else b""
-            if folded == b"set-cookie" and head.code >= 200:
-                # Request sends this list, and lets it win over such headers.
-                request.cookies.append(value)
-                continue
-            if folded in (b"date", b"server") and folded not in replaced:
-                replaced.add(folded)
-                request.responseHeaders.removeHeader(name)
-            request.responseHeaders.addRawHeader(name, value)
+        self._set_head(head)
         if close:
             close_afterwards(request)
         if head.code < 200:
@@ -123,6 +170,26 @@ class RequestSink:
             )
             request.write(b"")
         self._unpushed = True
+
+    def _set_head(self, head: Head) -> None:
+        request = self._request
+        request.setResponseCode(head.code, head.reason)
+        headers = request.responseHeaders
+        if not head.special:
+            for name, value in head.headers:
+                headers.addRawHeader(name, value)
+            return
+        replaced = set()
+        for name, value in head.headers:
+            folded = name.lower()
+            if folded == b"set-cookie" and head.code >= 200:
+                # Request sends this list, and lets it win over such headers.
+                request.cookies.append(value)
+                continue
+            if folded in (b"date", b"server") and folded not in replaced:
+                replaced.add(folded)
+                headers.removeHeader(name)
+            headers.addRawHeader(name, value)
 
     def write(self, block: bytes) -> None:
         """Send a block; if there may be more of them, not together with the next."""

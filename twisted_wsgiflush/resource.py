@@ -23,7 +23,7 @@ from ._requestsink import RequestSink, TLSSink
 from ._response import Response
 from ._rules import Refused
 from ._stock import (
-    check,
+    checked_fields,
     close_afterwards,
     heed_connection_close,
     segments,
@@ -122,14 +122,14 @@ class WSGIResource:
             to_origin_form(request)
         name = request_name(request)
         try:
-            check(request)
-            environ = environ_of(request, name)
+            fields = checked_fields(request)
+            environ = environ_of(request, fields, name)
             if self._proxies is not None:
                 self._proxies.apply(environ, request.getClientAddress())
         except Refused as refused:
             _refuse(request, refused)
             return NOT_DONE_YET
-        heed_connection_close(request)
+        heed_connection_close(request, fields)
         sink = _sink(request, self.reactor)
         response = Response(sink, name)
         environ.update(self._constants)
@@ -170,9 +170,10 @@ def _sink(request: Request, reactor: IReactorTime) -> RequestSink:
     """The sink that knows the kind of connection a request came by."""
     if request.clientproto == b"HTTP/2":
         return HTTP2Sink(request, reactor)
-    if request.isSecure():
+    sink = RequestSink(request, reactor)
+    if not sink.exact and request.isSecure():
         return TLSSink(request, reactor)
-    return RequestSink(request, reactor)
+    return sink
 
 
 def _refuse(request: Request, refused: Refused) -> None:
