@@ -102,30 +102,16 @@ class RequestSink:
 
     def send_whole(self, head: Head, body: bytes) -> None:
         """See :class:`twisted_wsgiflush._response.Sink`, as for the others."""
-        socket = self._socket
-        if (
-            isinstance(socket, Connection)
-            # Or who is in between sees what is sent, or other bytes go first.
-            and socket is self._request.transport
-            and not socket.dataBuffer
-            and not socket._tempDataBuffer
-            and len(body) < LARGE
-            and _is_plain(self._request)
-        ):
-            self._send_at_once(socket, head, body)
+        if len(body) < LARGE and _is_plain(self._request):
+            self._write_whole(head, body)
         else:
             self.send_head(head, body=True, close=False)
             if body:
                 self.write(body)
         self.finish(close=False)
 
-    def _send_at_once(self, socket: Connection, head: Head, body: bytes) -> None:
-        """
-        Do what ``Request.write`` does, but with one ``send(2)``, and now.
-
-        What is written to a transport instead, the reactor sends when it has seen that
-        the socket has room, for which it must be told to look, and to look no more.
-        """
+    def _write_whole(self, head: Head, body: bytes) -> None:
+        """Do what ``Request.write`` does, with one write."""
         request = self._request
         request.startedWriting = 1
         request.sentLength = len(body)
@@ -138,13 +124,7 @@ class RequestSink:
             for value in values:
                 parts += (name, b": ", value, b"\r\n")
         parts += (b"\r\n", body)
-        response = b"".join(parts)
-        try:
-            sent = socket.getHandle().send(response)
-        except OSError:
-            sent = 0  # If there is more to it than no room, the reactor will find it.
-        if sent < len(response):
-            socket.write(response[sent:])
+        request.channel.write(b"".join(parts))
 
     def send_head(self, head: Head, *, body: bool, close: bool) -> None:
         """Send the status line and headers."""
