@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from connections import Blocks, giving
+from connections import Blocks, FastSocketClient, giving
 from waiting import FLUSH, LAST_CHUNK, chunks
 
+from twisted_wsgiflush import _output
 from twisted_wsgiflush._http1sink import LARGE, HTTP1Sink
+from twisted_wsgiflush._output import KernelOutput
 from twisted_wsgiflush.testing import GET, serve
 
 HTTP_1_0 = b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n"
@@ -137,6 +139,52 @@ def test_what_is_written_by_write_is_sent() -> None:
     served = serve(application, limit=50, site="fast")
 
     assert served.read(40).endswith(chunks(*[b"x" * 100] * 5, b"end") + LAST_CHUNK)
+
+
+A, B, C = chunks(b"a"), chunks(b"b"), chunks(b"c")
+
+
+class Joining(KernelOutput):
+    """Notes what it is told, and writes."""
+
+    def __init__(self, transport: Any, owner: Any) -> None:
+        super().__init__(transport, owner)
+        self.noted: list[bytes | str] = []
+
+    def write(self, data: bytes) -> None:
+        self.noted.append(data)
+        super().write(data)
+
+    def join(self) -> None:
+        self.noted.append("join")
+        super().join()
+
+    def part(self) -> None:
+        self.noted.append("part")
+        super().part()
+
+
+@pytest.mark.parametrize(
+    ("blocks", "noted"),
+    [
+        ([b"a"], [A, LAST_CHUNK]),
+        ([b"a", b"b", b"c"], [A, "join", B, C, LAST_CHUNK, "part"]),
+        ([b"a", b"", b"b"], [A, B, LAST_CHUNK]),
+        ([b"a", b"b", b"", b"c"], [A, "join", B, "part", C, LAST_CHUNK]),
+    ],
+)
+def test_what_follows_at_once_may_be_joined(blocks, noted, monkeypatch) -> None:
+    """The first block of a turn leaves by itself, and at its end the others do."""
+    monkeypatch.setattr(_output, "KernelOutput", Joining)
+    client = FastSocketClient(giving(iter(blocks)))
+    output = client.transport.protocol.output
+    output.noted.clear()
+
+    client.get()
+    client.turn(5)
+
+    # But for the head.
+    assert [seen[-6:] for seen in output.noted] == noted
 
 
 def test_nobody_waits_for_a_response_that_is_complete() -> None:

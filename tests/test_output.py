@@ -148,6 +148,31 @@ def test_what_the_kernel_does_not_take_follows(kernel: Kernel, parts: bool) -> N
     assert kernel.owner.told == 1
 
 
+def test_the_kernel_joins_what_it_may() -> None:
+    """And whatever it kept leaves when nothing may wait any more."""
+    client = FastTCPClient(giving([]))
+    output, handle = client.transport.protocol.output, client.transport.getHandle()
+
+    def joins() -> tuple[bool, bool]:
+        no_delay = handle.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        return output.joins, not no_delay
+
+    assert joins() == (False, False)
+    output.join()
+    assert joins() == (True, True)
+    output.part()
+    assert joins() == (False, False)
+
+
+def test_a_connection_that_is_lost_joins_nothing(kernel: Kernel) -> None:
+    """Nor does another kind of socket."""
+    kernel.output.join()
+    kernel.output.stopProducing()
+    kernel.output.part()
+
+    assert not kernel.output.joins
+
+
 def test_progress_is_told(kernel: Kernel) -> None:
     """Another number, when the kernel has taken something."""
     kernel.output.write(b"x" * 1_000_000)

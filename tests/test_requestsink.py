@@ -27,6 +27,7 @@ from connections import (
 from twisted.internet.error import ConnectionLost
 from twisted.internet.ssl import PrivateCertificate
 from twisted.protocols.policies import WrappingFactory
+from twisted.web.http import HTTPChannel
 from twisted.web.resource import IResource, Resource
 from twisted.web.server import Request, Site
 
@@ -865,14 +866,25 @@ def client_behind(
     return client
 
 
-def test_a_response_of_one_block_is_with_the_kernel_at_once() -> None:
-    """By one system call, and the reactor is asked for nothing."""
-    client = SocketClient(giving([b"block"]))
+@pytest.mark.parametrize("connect", [Client, SocketClient])
+def test_a_response_of_one_block_is_one_write(connect, monkeypatch) -> None:
+    """Its head and its block, to whatever transport."""
+    written = []
+    write = HTTPChannel.write
+
+    def noting(channel: HTTPChannel, data: bytes) -> None:
+        written.append(data)
+        write(channel, data)
+
+    monkeypatch.setattr(HTTPChannel, "write", noting)
+    client = connect(giving([b"block"]))
 
     client.get()
+    client.read(3)
 
-    assert client.drain().endswith(b"\r\nContent-Length: 5\r\n\r\nblock")
-    assert client.clock.getWriters() == []
+    assert len(written) == 1
+    assert written[0].endswith(b"\r\nContent-Length: 5\r\n\r\nblock")
+    assert client.body == b"block"
 
 
 SOME_TIME = 1_000_000_000

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from select import POLLERR, POLLHUP, POLLRDHUP, poll
-from socket import AF_UNIX
+from socket import AF_UNIX, IPPROTO_TCP, TCP_NODELAY
 from typing import Any, Protocol
 
 from twisted.internet.abstract import FileDescriptor
@@ -48,6 +48,9 @@ class Output(Protocol):
     def full(self) -> bool:
         """Whether there is much that the client has not taken."""
 
+    joins: bool
+    """Whether :meth:`join` was said last."""
+
     progress: int
     """Another number when the client has taken something."""
 
@@ -65,6 +68,12 @@ class Output(Protocol):
 
     def write_parts(self, parts: list[bytes]) -> None:
         """Send some bytes that would be costly to join."""
+
+    def join(self) -> None:
+        """Let the kernel send small writes together, as TCP does by itself."""
+
+    def part(self) -> None:
+        """Let nothing wait for what is written later."""
 
     def tell(self) -> None:
         """Tell the owner when this is idle, in a later turn."""
@@ -91,11 +100,10 @@ def output_of(transport: Any, reactor: IReactorTime, owner: Owner) -> Output:
         while isinstance(below, ProtocolWrapper):
             below = below.transport
         if isinstance(below, FileDescriptor) and hasattr(below, "getHandle"):
-            if below.getHandle().family != AF_UNIX:
-                # Each block leaves at once, and not when the last was acknowledged.
-                tcp: Any = below
-                tcp.setTcpNoDelay(True)
-            return KernelOutput(below, owner)
+            output = KernelOutput(below, owner)
+            # Each block leaves at once, and not when the last was acknowledged.
+            output.part()
+            return output
     return TransportOutput(transport, reactor, owner)
 
 
@@ -116,12 +124,14 @@ class KernelOutput:
         "_unsent",
         "full",
         "idle",
+        "joins",
         "progress",
     )
 
     def __init__(self, transport: Any, owner: Owner) -> None:
         self.idle = True
         self.full = False
+        self.joins = False
         self.progress = 0
         self._transport = transport
         self._owner = owner
@@ -189,6 +199,16 @@ class KernelOutput:
         if after:
             self._unsent.append(memoryview(after))
         self._send_unsent()
+
+    def join(self) -> None:
+        """Have Nagle's algorithm (RFC 9293, 3.7.4)."""
+        self.joins = True
+        self._set_no_delay(False)
+
+    def part(self) -> None:
+        """Be without it; what it kept leaves with that."""
+        self.joins = False
+        self._set_no_delay(True)
 
     def tell(self) -> None:
         """It does so without being asked."""
@@ -261,6 +281,10 @@ class KernelOutput:
         self.idle, self.full = True, False
         return True
 
+    def _set_no_delay(self, value: bool) -> None:
+        if not self._lost and self._socket.family != AF_UNIX:
+            self._socket.setsockopt(IPPROTO_TCP, TCP_NODELAY, value)
+
     def _close(self) -> None:
         assert self._closing is not None
         self._transport.unregisterProducer()
@@ -291,12 +315,14 @@ class TransportOutput:
         "_turn",
         "full",
         "idle",
+        "joins",
         "progress",
     )
 
     def __init__(self, transport: Any, reactor: IReactorTime, owner: Owner) -> None:
         self.idle = True
         self.full = False
+        self.joins = True  # All that is written in one turn.
         self.progress = 0
         self._transport = transport
         self._reactor = reactor
@@ -325,6 +351,12 @@ class TransportOutput:
     def attach_again(self) -> None:
         """Go on; the transport keeps the order."""
         self.attach()
+
+    def join(self) -> None:
+        """It always does."""
+
+    def part(self) -> None:
+        """It cannot."""
 
     def tell(self) -> None:
         """Tell in the next turn, or when there is room."""

@@ -80,6 +80,9 @@ class Consumer(Protocol):
     def full(self) -> bool:
         """Whether it has too much to send already, as of the response before."""
 
+    def turn_ends(self) -> None:
+        """Let nothing wait for a block to come: none is asked for in this turn."""
+
     def attach(self, pump: Pump) -> None:
         """
         Pause and resume the pump from now on, and hold its pauses.
@@ -264,6 +267,7 @@ class Pump:
         # A flush while it was suspended may have been enough.
         while response.wanted:
             if self._pauses:
+                self._consumer.turn_ends()
                 return
             self._asking = True
             try:
@@ -289,6 +293,7 @@ class Pump:
             if now < slice_ends and block and exact:
                 continue
             if not response.has_enough:
+                self._consumer.turn_ends()
                 self.schedule()
                 return
         # A file may not be closed while some of it is not with the kernel.

@@ -13,7 +13,6 @@ from typing import Any
 
 from twisted.internet.abstract import FileDescriptor
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
-from twisted.internet.tcp import Connection
 from twisted.protocols.policies import ProtocolWrapper
 from twisted.web.http import HTTPChannel
 from twisted.web.server import Request
@@ -99,6 +98,9 @@ class RequestSink:
         self._request.registerProducer(pump, True)
         if self.full:
             pump.pauseProducing()
+
+    def turn_ends(self) -> None:
+        """Nothing waits: each block is pushed."""
 
     def send_whole(self, head: Head, body: bytes) -> None:
         """See :class:`twisted_wsgiflush._response.Sink`, as for the others."""
