@@ -11,6 +11,7 @@ from __future__ import annotations
 import reprlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextvars import Context
+from types import GeneratorType
 from typing import Any, Protocol, TypeVar
 
 from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime
@@ -237,23 +238,23 @@ class Pump:
 
     def _begin(self) -> None:
         """Ask for blocks from now on."""
-        response = self._response
-        if not response.over and not response.has_enough:
-            if type(self._app_iter) is FileWrapper and self._consumer.takes_files:
-                self._iterator = blocks_of(self._app_iter)
+        app_iter = self._app_iter
+        if self._response.wanted:
+            if type(app_iter) is GeneratorType:
+                self._iterator = app_iter  # As iter() would say.
+            elif type(app_iter) is FileWrapper and self._consumer.takes_files:
+                self._iterator = blocks_of(app_iter)
             else:
-                self._iterator = self._ask(iter, self._app_iter)
-        if response.over:
-            self._close()
-        elif response.has_enough:
+                self._iterator = self._ask(iter, app_iter)
+        if not self._response.wanted:
             self._finish()
+            return
+        self._consumer.attach(self)
+        if self._consumer.exact:
+            self._step()
         else:
-            self._consumer.attach(self)
-            if self._consumer.exact:
-                self._step()
-            else:
-                # Within this turn nothing would leave before the next step (F2).
-                self.schedule()
+            # Within this turn nothing would leave before the next step (F2).
+            self.schedule()
 
     def _step(self) -> None:
         """Ask for blocks and send them, until there is a reason to stop."""
@@ -281,7 +282,11 @@ class Pump:
                 if now - before >= BLOCKING:
                     self._has_blocked(now - before)
             before = now
-            if block is _EXHAUSTED or not response.wanted:
+            if block is _EXHAUSTED:
+                if type(self._app_iter) is GeneratorType:
+                    self._app_iter = None  # It has nothing left to close.
+                break
+            if not response.wanted:
                 break
             if in_file or (block if type(block) is bytes else _checked(block)):
                 write(block)

@@ -254,7 +254,10 @@ class Response:
         self._upon(EXHAUSTED)
         if first:
             self._send_head()
-        self._sink.finish(close=self._closes())
+        assert self._head is not None
+        # After a 1xx, which promises a final response, there is none to come; and
+        # whoever gives a body that does not fit may be wrong about the rest.
+        self._sink.finish(close=self._cut_at_length or self._head.code < 200)
 
     def fail(self, head: Head, body: bytes) -> None:
         """
@@ -310,17 +313,11 @@ class Response:
             self._unsent = head.content_length
         else:
             self.wanted = False
-        self._sink.send_head(head, body=self._has_body, close=self._closes())
+        self._sink.send_head(head, body=self._has_body, close=head.code < 200)
 
     def _promised(self) -> bool:
         assert self._head is not None
         return bool(self._head.content_length)
-
-    def _closes(self) -> bool:
-        # After a 1xx, which promises a final response, there is none to come; and
-        # whoever gives a body that does not fit may be wrong about the rest.
-        assert self._head is not None
-        return self._cut_at_length or self._head.code < 200
 
     def _body_too_long(self) -> None:
         if not self._cut_at_length:
