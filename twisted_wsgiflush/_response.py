@@ -196,13 +196,15 @@ class Response:
         :raises StartResponseMissing: before ``start_response``.
         :raises ResponseOver: after the end.
         """
-        if self.state is not HEADERS_SENT:
-            first = self.state is HEADERS_SET
+        # As TRANSITIONS has it, for each block counts.
+        if self.state is HEADERS_SET:
+            self.state = HEADERS_SENT
+            self._send_head()
+            if self.over:  # The client was found gone.
+                return
+        elif self.state is not HEADERS_SENT:
             self._upon(BLOCK)
-            if first:
-                self._send_head()
-            if self.state is not HEADERS_SENT:
-                return  # Lost before, or while sending.
+            return  # The client has gone before.
         if not self._has_body:
             return
         if self._unsent is not None:
@@ -250,9 +252,11 @@ class Response:
                 f"Content-Length is {self._head.content_length} and the body ended "
                 f"{self._unsent} bytes before; give all of it or no Content-Length"
             )
-        first = self.state is HEADERS_SET
-        self._upon(EXHAUSTED)
-        if first:
+        if self.state is HEADERS_SENT:
+            self.state = FINISHED  # As TRANSITIONS has it.
+            self.wanted = False
+        else:
+            self._upon(EXHAUSTED)
             self._send_head()
         assert self._head is not None
         # After a 1xx, which promises a final response, there is none to come; and
