@@ -491,11 +491,7 @@ class Channel(Protocol):
             self._close(linger=unread or self._lost_track or bool(self._buffer))
         elif body is None or body.ended:
             self._forget_request()
-            if self.output.full:
-                self.phase = SENDING
-                self.patience.watch()
-            else:
-                self._next()
+            self._next_when_sent()
         elif (self._head.content_length or 0) > DISCARDED or body.awaits_continue:
             # It would take too long, or may never come.
             self._close(linger=True)
@@ -515,7 +511,7 @@ class Channel(Protocol):
     def drained(self) -> None:
         """All that was written is with the kernel."""
         if self.phase is SENDING:
-            self._next()
+            self._next_when_sent()
         else:
             self._sink.drained()
 
@@ -532,14 +528,11 @@ class Channel(Protocol):
         self._read_or_not()
 
     def _next_when_sent(self) -> None:
+        """Be ready for the next request."""
         if self.output.full:
             self.phase = SENDING
             self.patience.watch()
-        else:
-            self._next()
-
-    def _next(self) -> None:
-        """Be ready for the next request."""
+            return
         self.phase = IDLE
         self.patience.idle()
         if self._buffer:

@@ -19,7 +19,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from ._begun import begun
+from . import _begun
 from ._errorlog import ErrorLog
 from ._errorpage import error_page, refusal
 from ._extensions import Extensions
@@ -146,7 +146,8 @@ class Pump:
         seconds = self._reactor.seconds
         began = seconds()
         try:
-            self._context.run(begun.set, self._begun)
+            if _begun.in_use:
+                self._context.run(_begun.begun.set, self._begun)
             self._asking = True
             try:
                 app_iter: Any = self._context.run(

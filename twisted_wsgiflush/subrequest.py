@@ -28,9 +28,12 @@ from twisted.web.resource import IResource
 from twisted.web.server import Site
 from zope.interface import implementer
 
+from . import _begun
 from ._begun import begun
 from ._memory import CLIENT, connect
 from .errors import TooDeep, TooManyOpen
+
+_begun.in_use = True
 
 # The subrequests, one in the other, in the last of which somebody asks; those of them
 # that are closed do not count.  A reactor of asyncio calls its timers in the context of
