@@ -90,7 +90,7 @@ def test_what_clients_say_stays_in_its_quotes(agent: str, quoted: str) -> None:
     """Nothing of it ends them, nor the line, nor tells the terminal what to do."""
     asked = what_is_asked(environ_of(HTTP_USER_AGENT=agent, HTTP_REFERER=agent))
 
-    assert asked == f'"GET / HTTP/1.1"\n{quoted} {quoted}'
+    assert asked == ('"GET / HTTP/1.1"', f"{quoted} {quoted}")
 
 
 # -- when they are written ------------------------------------------------------------

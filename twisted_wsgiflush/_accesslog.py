@@ -5,7 +5,7 @@ The access log of a ``WSGISite``: a line for each response, as Twisted's own.
 from __future__ import annotations
 
 import os
-from typing import Any, TextIO
+from typing import Any, TextIO, TypeAlias
 
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
@@ -14,6 +14,8 @@ from ._graceful import CANNOT_LOG
 from ._types import Environ
 
 _log = Logger()
+
+Asked: TypeAlias = tuple[str, str]
 
 
 class AccessLog:
@@ -42,7 +44,7 @@ class AccessLog:
             else:
                 self._file = open(self._path, "a")  # noqa: SIM115  # see close
 
-    def write(self, who: str, when: str, asked: str, code: int, sent: int) -> None:
+    def write(self, who: str, when: str, asked: Asked, code: int, sent: int) -> None:
         """
         Write a line.
 
@@ -51,7 +53,7 @@ class AccessLog:
         :param asked: what :func:`what_is_asked` makes of a request.
         :param sent: bytes of the body.
         """
-        request, _, client = asked.partition("\n")
+        request, client = asked
         self._lines.append(
             f'"{who or "-"}" - - {when} {request} {code} {sent or "-"} {client}\n'
         )
@@ -83,15 +85,15 @@ class AccessLog:
             _log.error(CANNOT_LOG, error=error)
 
 
-def what_is_asked(environ: Environ) -> str:
-    """What a line says of a request; make it before the application may change it."""
+def what_is_asked(environ: Environ) -> Asked:
+    """What a line says of a request, in two places."""
     request = _quoted(
         f"{environ['REQUEST_METHOD']} {environ['REQUEST_URI']} "
         f"{environ['SERVER_PROTOCOL']}"
     )
     referer = _quoted(environ.get("HTTP_REFERER", "-"))
     agent = _quoted(environ.get("HTTP_USER_AGENT", "-"))
-    return f"{request}\n{referer} {agent}"
+    return request, f"{referer} {agent}"
 
 
 def _quoted(text: str) -> str:

@@ -26,7 +26,6 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from ._accesslog import what_is_asked
 from ._body import DISCARDED, IN_MEMORY, RequestBody
 from ._errorlog import ErrorLog
 from ._errorpage import refusal
@@ -122,7 +121,6 @@ class Channel(Protocol):
         self._head = NO_HEAD
         self._environ: Environ = {}
         self._content: BytesIO | None = None
-        self._asked = ""
         self._nobody_reads = False
         # Where requests begin is not known any more.
         self._lost_track = False
@@ -414,7 +412,7 @@ class Channel(Protocol):
         name = head.name
         environ["wsgi.errors"] = ErrorLog(name)
         if site.access_log is not None:
-            self._who, self._asked = environ["REMOTE_ADDR"], what_is_asked(environ)
+            self._who = environ["REMOTE_ADDR"]  # The application may change it.
         self.phase = RESPONSE
         if site.hurries or self.half_closed_at is not None:
             self.patience.response_begins()
@@ -555,7 +553,7 @@ class Channel(Protocol):
     def _write_log(self) -> None:
         log, sink = self.site.access_log, self._sink
         assert log is not None
-        log.write(self._who, self.site.log_time, self._asked, sink.code, sink.sent)
+        log.write(self._who, self.site.log_time, self._head.asked, sink.code, sink.sent)
 
     # --- neighbours
 

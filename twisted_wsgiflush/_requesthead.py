@@ -18,6 +18,7 @@ from urllib.parse import unquote_to_bytes
 
 import httptools
 
+from ._accesslog import Asked, what_is_asked
 from ._environ import port_of_host
 from ._rules import (
     ABSOLUTE_FORM,
@@ -57,6 +58,7 @@ class RequestHead:
     """
 
     __slots__ = (
+        "_asked",
         "_connection",
         "_environ",
         "chunked",
@@ -103,6 +105,14 @@ class RequestHead:
         """For ``x-wsgiorg.flush``."""
         self._connection: Environ | None = None
         self._environ: Environ = {}
+        self._asked: Asked | None = None
+
+    @property
+    def asked(self) -> Asked:
+        """What the access log says of the request."""
+        if self._asked is None:
+            self._asked = what_is_asked(self.variables)
+        return self._asked
 
     def environ(self, connection: Environ) -> Environ:
         """
