@@ -8,7 +8,7 @@ import pytest
 from connections import Blocks, FastSocketClient, giving
 from waiting import FLUSH, LAST_CHUNK, chunks
 
-from twisted_wsgiflush import _output
+from twisted_wsgiflush import _http1sink, _output
 from twisted_wsgiflush._http1sink import LARGE, HTTP1Sink
 from twisted_wsgiflush._output import KernelOutput
 from twisted_wsgiflush.testing import GET, serve
@@ -141,7 +141,7 @@ def test_what_is_written_by_write_is_sent() -> None:
     assert served.read(40).endswith(chunks(*[b"x" * 100] * 5, b"end") + LAST_CHUNK)
 
 
-A, B, C = chunks(b"a"), chunks(b"b"), chunks(b"c")
+A, B = chunks(b"a"), chunks(b"b")
 
 
 class Joining(KernelOutput):
@@ -167,14 +167,16 @@ class Joining(KernelOutput):
 @pytest.mark.parametrize(
     ("blocks", "noted"),
     [
-        ([b"a"], [A, LAST_CHUNK]),
-        ([b"a", b"b", b"c"], [A, "join", B, C, LAST_CHUNK, "part"]),
-        ([b"a", b"", b"b"], [A, B, LAST_CHUNK]),
-        ([b"a", b"b", b"", b"c"], [A, "join", B, "part", C, LAST_CHUNK]),
+        ([b"a"] * 3, [A, A, A, LAST_CHUNK]),
+        ([b"a"] * 4, [A, A, A, "join", A, LAST_CHUNK, "part"]),
+        ([b"a"] * 5 + [b"b"], [A, A, A, "join", A, A, B, LAST_CHUNK, "part"]),
+        ([b"a"] * 3 + [b"", b"b"], [A, A, A, B, LAST_CHUNK]),
+        ([b"a"] * 4 + [b"", b"b"], [A, A, A, "join", A, "part", B, LAST_CHUNK]),
     ],
 )
 def test_what_follows_at_once_may_be_joined(blocks, noted, monkeypatch) -> None:
-    """The first block of a turn leaves by itself, and at its end the others do."""
+    """The first blocks of a turn leave by themselves, and at its end all the others."""
+    monkeypatch.setattr(_http1sink, "BURST", 4)
     monkeypatch.setattr(_output, "KernelOutput", Joining)
     client = FastSocketClient(giving(iter(blocks)))
     output = client.transport.protocol.output
