@@ -1080,3 +1080,18 @@ def test_a_body_is_discarded_while_a_response_is_not_taken() -> None:
     client.read(300)
 
     assert client.received.count(large) == 2
+
+
+def test_who_still_reads_when_the_site_drains_is_closed_then() -> None:
+    """It may read to the end, and ask for nothing more."""
+    client = FastTCPClient(giving([b"x" * 500_000]))
+    client.send(GET)
+    client.turn(3)
+    client.site.drain(100)
+    client.turn(3)
+    before = client.transport.connected
+    client.read(50)
+
+    assert before
+    assert len(body_of(client.received)) == 500_000
+    assert client.ended

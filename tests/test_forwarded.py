@@ -1010,6 +1010,17 @@ def test_haproxy(behind_haproxy: Server, header: bytes, address: str | None) -> 
 
 
 @pytest.mark.parametrize(
+    "begins", [b"", b"PROXY UNKNOWN\r\n", b"PROXY TCP9 a b 1 2\r\n"]
+)
+def test_who_is_no_haproxy_is_dropped(behind_haproxy: Server, begins: bytes) -> None:
+    """At once, without a word."""
+    with behind_haproxy.connect() as connection:
+        connection.sendall(begins + request())
+
+        assert connection.recv(100) == b""
+
+
+@pytest.mark.parametrize(
     ("header", "trusted"),
     [(header, bool(address)) for header, address in PROXIED.values()],
     ids=PROXIED,

@@ -13,7 +13,7 @@ from twisted.internet.interfaces import IProtocol
 from twisted.internet.task import deferLater
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
-from twisted.web.static import File
+from twisted.web.static import Data, File
 from zope.interface.verify import verifyObject
 
 from twisted_wsgiflush import Limits, WSGISite
@@ -86,6 +86,7 @@ class Beside(FastSocketClient):
         site.putChild(b"late", self.late)
         site.putChild(b"body", Body())
         site.putChild(b"losing", Losing())
+        site.putChild(b"large", Data(b"x" * 5_000_000, "text/plain"))
         return site
 
 
@@ -207,12 +208,72 @@ def test_an_answer_before_the_body_is_there() -> None:
     assert client.ended
 
 
-def test_a_body_that_is_too_large_is_no_neighbours() -> None:
-    """The limits are the site's."""
+CHUNKED = b"POST /body HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize("upgrade", [b"", b"Upgrade: x\r\nConnection: upgrade\r\n"])
+@pytest.mark.parametrize("chunked", [True, False])
+def test_a_body_that_is_too_large_is_no_neighbours(chunked, upgrade) -> None:
+    """The limits are the site's; and who sends a body does not switch protocols."""
     client = Beside(application, limits=Limits(body_size=10))
-    client.send(post(11, path=b"/body") + b"x" * 11)
+    data = CHUNKED + b"b\r\n" if chunked else post(11, path=b"/body")
+    client.send(data.replace(b"Host: h\r\n", b"Host: h\r\n" + upgrade) + b"x" * 11)
 
     assert statuses(read_on(client)) == ["413"]
+
+
+def test_a_large_body_is_the_neighbours() -> None:
+    """It has no other limit than the application's."""
+    client = Beside(application)
+    client.send(post(400_000, path=b"/body") + b"x" * 400_000)
+
+    assert statuses(read_on(client, 50)) == ["200"]
+
+
+@pytest.mark.parametrize("version", [b"1.0", b"1.1", b"1.2", b"1.9"])
+def test_a_neighbour_knows_the_version(version) -> None:
+    """RFC 9110, 2.5: what is higher is treated as 1.1."""
+    client = Beside(application)
+    client.send(b"GET /body/HTTP/1.5 HTTP/" + version + b"\r\nHost: h\r\n\r\n")
+
+    assert b" 200 OK\r\n" in read_on(client)
+
+
+@pytest.mark.parametrize("bytes_", [1, 0])
+def test_a_body_that_stops_on_its_way_to_a_neighbour(bytes_) -> None:
+    """It has to make progress as any other."""
+    client = Beside(application, limits=Limits(body_timeout=3))
+    client.send(post(1000, path=b"/body"))
+    for _ in range(5):
+        client.wait(1)
+        client.send(b"x" * bytes_)
+
+    assert statuses(read_on(client)) == ["408"]
+    assert client.ended
+
+
+@pytest.mark.parametrize("reads", [True, False])
+def test_a_client_that_takes_nothing_from_a_neighbour(reads) -> None:
+    """It is cut, and one that takes a little is not."""
+    client = Beside(application, limits=Limits(send_timeout=3))
+    client.send(get(b"/large"))
+    client.turn(3)
+    for _ in range(5):
+        client.wait(1)
+        if reads:
+            client.drain()
+
+    assert bool(client.transport.connected) is reads
+
+
+def test_a_neighbour_may_take_its_time() -> None:
+    """To wait for it is not to wait for the client."""
+    client = Beside(application, limits=Limits(send_timeout=3, body_timeout=3))
+    client.send(get(b"/late"))
+    client.turn(3)
+    client.wait(10)
+
+    assert client.transport.connected
 
 
 @pytest.mark.parametrize("ended", [True, False])

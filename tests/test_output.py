@@ -24,7 +24,7 @@ from twisted.internet.interfaces import IPullProducer, IPushProducer
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.ssl import PrivateCertificate
 from twisted.protocols.haproxy._wrapper import HAProxyProtocolWrapper
-from twisted.protocols.policies import WrappingFactory
+from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from waiting import FLUSH, LAST_CHUNK, body_of, chunks
 from zope.interface.verify import verifyObject
 
@@ -311,6 +311,19 @@ def test_what_looks_on_is_looked_through() -> None:
 
 
 # --- files
+
+
+def test_what_others_have_written_is_known(kernel: Kernel) -> None:
+    """As far as a socket of Twisted's is below."""
+    between = ProtocolWrapper(WrappingFactory(Factory()), Protocol())
+    between.transport = kernel.transport
+    others = [between, BoundedTransport(Protocol(), 1)]
+    kernel.transport.write(b"x" * 1000)
+
+    outputs = [TransportOutput(other, kernel.clock, kernel.owner) for other in others]
+
+    assert [output.unsent_below() for output in outputs] == [1000, 0]
+    assert kernel.output.unsent_below() == 1000
 
 
 @pytest.fixture

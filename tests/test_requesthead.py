@@ -534,6 +534,23 @@ def test_upgrade(line: bytes, upgrade: bool) -> None:
     assert read(head_of(line, HOST, *fields))[0].upgrade is upgrade
 
 
+# -- environ --------------------------------------------------------------------------
+
+
+def test_each_environ_is_a_new_one() -> None:
+    """With what the connection says; a port that has no number is the Host's."""
+    head, _ = read(head_of(LINE, b"Host: example.com:81"))
+    tcp = {"SERVER_PORT": "8080", "wsgi.url_scheme": "http"}
+    unix = {"SERVER_PORT": "", "wsgi.url_scheme": "http"}
+
+    first, second, other = head.environ(tcp), head.environ(tcp), head.environ(unix)
+
+    assert first == second
+    assert first is not second
+    assert first["PATH_INFO"] == other["PATH_INFO"] == "/"
+    assert (first["SERVER_PORT"], other["SERVER_PORT"]) == ("8080", "81")
+
+
 # -- Expect (RFC 9110, 10.1.1) --------------------------------------------------------
 
 
@@ -542,19 +559,22 @@ def test_upgrade(line: bytes, upgrade: bool) -> None:
     [
         (LINE, b"100-continue", True),
         (LINE, b"100-Continue ", True),
+        (LINE, b"100-continue, 100-continue", True),
+        (LINE, b" ,100-continue\t,", True),
+        (LINE, b"", False),
         (OLD, b"100-continue", False),
         (OLD, b"anything", False),
     ],
 )
 def test_expectations(line: bytes, expectation: bytes, heeded: bool) -> None:
-    """100-continue in any case; a request of HTTP/1.0 has none."""
+    """A list, in any case (RFC 9110, 5.6.1.2); a request of HTTP/1.0 has none."""
     head, _ = read(head_of(line, HOST, b"Expect: " + expectation))
 
     assert head.expects_continue is heeded
 
 
 @pytest.mark.parametrize(
-    "expectation", [b"", b"200-ok", b"100-continue, x", b"100-continue;q"]
+    "expectation", [b"200-ok", b"100-continue, x", b"100-continue;q", b",200-ok"]
 )
 def test_other_expectations(expectation: bytes) -> None:
     """There is no other that can be met."""
@@ -716,7 +736,8 @@ def _simply_read_fields(
     ensure(all(re.fullmatch(rb"[0-9]{1,19}", length) for length in lengths))
     ensure(not of_1_0 and codings[0].lower() == b"chunked" if codings else True)
     expected = values.get(b"expect", []) if not of_1_0 else []
-    ensure(all(value.lower() == b"100-continue" for value in expected))
+    expected = b",".join(expected).lower().split(b",")
+    ensure({value.strip(b" \t") for value in expected} <= {b"", b"100-continue"})
     options = b",".join(values.get(b"connection", [])).lower().split(b",")
     close = b"close" in [option.strip(b" \t") for option in options]
     keep_alive = b"keep-alive" in [option.strip(b" \t") for option in options]
@@ -725,7 +746,7 @@ def _simply_read_fields(
         "content_length": int(lengths[0]) if lengths else None,
         "chunked": bool(codings),
         "has_body": bool(lengths or codings),
-        "expects_continue": bool(expected),
+        "expects_continue": any(value.strip(b" \t") for value in expected),
         "persistent": not close and (not of_1_0 or keep_alive),
         "upgrade": b"upgrade" in values and not of_1_0,
     }

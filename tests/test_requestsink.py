@@ -932,6 +932,16 @@ def test_a_socket_gets_what_every_connection_gets(prepare, headers, request_) ->
     assert over_socket[-1] == b"block"
 
 
+def test_no_body_behind_somebody_who_has_set_an_etag() -> None:
+    """There is nothing to write but the head."""
+    client = client_behind(lambda request: request.setETag(b'"a"'), giving([b""]))
+    client.get()
+    client.read(3)
+
+    assert b"\r\nContent-Length: 0\r\n" in client.received
+    assert client.received.endswith(b"\r\n\r\n")
+
+
 def test_who_asks_how_a_request_ended_finds_the_response() -> None:
     """Its status, headers and size, as an access log does."""
     found: list[object] = []

@@ -88,11 +88,15 @@ class RequestBody:
         self._where = arriving
         self._take = arriving.received
 
+    def pass_by(self) -> None:
+        """Somebody else takes it, as it comes."""
+        self.close()
+        self._take = _discard
+
     def discard(self) -> None:
         """Nobody reads it."""
-        self.close()
+        self.pass_by()
         self.size, self._limit = 0, DISCARDED
-        self._take = _discard
 
     def lost(self, refused: Refused) -> None:
         """The rest of it will not come, or is of no use."""

@@ -52,6 +52,8 @@ _log = Logger()
 READ_AHEAD = 65536
 
 _HEAD_REQUEST = re.compile(rb"HEAD [!-~]+ HTTP/1\.[0-9]\r\n")
+# RFC 9110, 2.5: Twisted does not know that 1.2 and higher are to be treated as 1.1.
+_HIGHER_VERSION = re.compile(rb"(\A[^\r]* HTTP/1\.)[2-9]\r\n")
 _END_OF_HEAD = b"\r\n\r\n"
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _INCOMPLETE = "The request is not complete."
@@ -561,18 +563,21 @@ class Channel(Protocol):
         """Leave a request to Twisted's channel, or the connection, if it wants that."""
         self.patience.end()
         self.output.detach()
-        for_good = self._head.upgrade
+        # Who switches to another protocol sends no body.
+        for_good = self._head.upgrade and not self._head.has_body
         self.phase = HANDED_OVER if for_good else NEIGHBOUR
-        if (self._head.content_length or self._head.chunked) and not for_good:
+        if not for_good:
+            self.patience.watch()
+        if self._head.content_length or self._head.chunked:
             self.body = RequestBody(self._head, self.site.limits)
-            self.body.discard()
+            self.body.pass_by()
         self._other = NeighbourChannel(
             self,
             self.site.stock_site(),
             persistent=self._is_persistent,
         )
         self._other.makeConnection(self.transport)
-        self._other.dataReceived(head)
+        self._other.dataReceived(_HIGHER_VERSION.sub(rb"\g<1>1\r\n", head, count=1))
         if for_good:
             buffer, self._buffer = self._buffer, b""
             if buffer and self._other is not None:

@@ -81,6 +81,9 @@ class Output(Protocol):
     def ask_kernel(self) -> tuple[bool, bool]:
         """Whether the client has hung up, and whether it has closed its half."""
 
+    def unsent_below(self) -> int:
+        """Bytes that others have written, and the kernel has not taken."""
+
     def stopProducing(self) -> None:
         """The connection is lost."""
 
@@ -220,6 +223,10 @@ class KernelOutput:
         events = sum(event for _, event in asked.poll(0))
         return bool(events & (POLLHUP | POLLERR)), bool(events & POLLRDHUP)
 
+    def unsent_below(self) -> int:
+        """What the transport keeps."""
+        return _unsent(self._transport)
+
     def close(self, *, half: bool = False) -> None:
         """Close the connection when the kernel has all."""
         self._closing = "loseWriteConnection" if half else "loseConnection"
@@ -229,12 +236,15 @@ class KernelOutput:
     def resumeProducing(self) -> None:
         """The socket has room."""
         # Said once when this is registered, too.
-        if self._unsent is None or self._lost or not self._send_unsent():
-            return
-        if self._closing is not None:
-            self._close()
-        else:
+        if self._unsent is not None and not self._lost and self._send_unsent():
+            if self._closing is not None:
+                self._close()
+                return
             self._owner.drained()
+        if self._unsent is None and self._transport.disconnecting:
+            # Who is in between wants to lose the connection, such as a
+            # HAProxyProtocolWrapper: the transport waits for its producer to go.
+            self._transport.unregisterProducer()
 
     def stopProducing(self) -> None:
         """The connection is lost."""
@@ -371,6 +381,13 @@ class TransportOutput:
         """Nothing is known of what is below."""
         return False, False
 
+    def unsent_below(self) -> int:
+        """What the socket below keeps."""
+        below = self._transport
+        while isinstance(below, ProtocolWrapper):
+            below = below.transport
+        return _unsent(below)
+
     def close(self, *, half: bool = False) -> None:
         """Close the connection, which such a transport does as a whole."""
         self.detach()
@@ -403,3 +420,10 @@ class TransportOutput:
         if self._turn is not None:
             self._turn.cancel()
             self._turn = None
+
+
+def _unsent(transport: Any) -> int:
+    if not isinstance(transport, FileDescriptor):
+        return 0
+    unsent: int = len(transport.dataBuffer) - transport.offset + transport._tempDataLen
+    return unsent

@@ -51,7 +51,8 @@ class Patience:
         self._limits = limits
         self._since = now
         self._stalled_since = self._body_since = now
-        self._progress = self._came = self._sent = 0
+        self._came = self._sent = 0
+        self._progress: tuple[int, int] | None = None
         self._leaving: IDelayedCall | None = None
         self.deadline = inf
         """When to look."""
@@ -105,7 +106,7 @@ class Patience:
         if self.deadline == inf:
             site = self._channel.site
             self._stalled_since = self._body_since = site.reactor.seconds()
-            self._progress = -1
+            self._progress = None
             self._came = 0
             self.deadline = site.now + TICK
 
@@ -134,6 +135,8 @@ class Patience:
                 self._look_at_response(now)
             case "SENDING":
                 self._look_at_sending(now)
+            case "NEIGHBOUR":
+                self._look_at_neighbour(now)
             case _:  # CLOSING; the others have no deadline.
                 if not channel.output.idle:
                     # Its time to close begins when it has taken everything.
@@ -163,6 +166,14 @@ class Patience:
             elif self._body_has_stopped(now):
                 channel.refuse_body(_BODY_TOO_SLOW)
 
+    def _look_at_neighbour(self, now: float) -> None:
+        channel = self._channel
+        if channel.body is not None and not channel.body.ended:
+            if self._body_has_stopped(now):
+                channel.refuse_body(_BODY_TOO_SLOW)
+            return
+        self._look_at_output(now, idle=not channel.output.unsent_below())
+
     def _body_has_stopped(self, now: float) -> bool:
         assert self._channel.body is not None  # It is awaited.
         came = self._channel.body.size
@@ -190,9 +201,14 @@ class Patience:
             self.half_closed()
 
     def _look_at_sending(self, now: float) -> None:
+        self._look_at_output(now, idle=self._channel.output.idle)
+
+    def _look_at_output(self, now: float, *, idle: bool) -> None:
         output = self._channel.output
-        if output.idle or output.progress != self._progress:
-            self._progress = output.progress
+        # What others have written is with the transport, which does not count.
+        progress = (output.progress, output.unsent_below())
+        if idle or progress != self._progress:
+            self._progress = progress
             self._stalled_since = now
         elif _is_over(now - self._stalled_since, self._limits.send_timeout):
             self._channel.abort()

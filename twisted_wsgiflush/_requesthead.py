@@ -324,9 +324,13 @@ def _expect(head: RequestHead, value: str) -> None:
     # RFC 9110, 10.1.1: not in HTTP/1.0.
     if head.of_1_0:
         return
-    if value.lower() != "100-continue":
-        raise Refused(417, "The only expectation that can be met is 100-continue.")
-    head.expects_continue = True
+    # A list, which may have empty elements (RFC 9110, 5.6.1.2).
+    for expectation in value.lower().split(","):
+        expectation = expectation.strip(" \t")
+        if expectation == "100-continue":
+            head.expects_continue = True
+        elif expectation:
+            raise Refused(417, "The only expectation that can be met is 100-continue.")
 
 
 _RULES: dict[bytes, _Rule] = {
