@@ -148,6 +148,7 @@ class Pump:
         try:
             if _begun.in_use:
                 self._context.run(_begun.begun.set, self._begun)
+            # As _ask has it, which takes longer: this is done for every request.
             self._asking = True
             try:
                 app_iter: Any = self._context.run(
