@@ -154,6 +154,7 @@ def test_output(write: Write, tmp_path: Path) -> None:
         ended = server.stop()
 
     assert ended.stdout == ""
+    assert f"] WSGISite starting on {server.port}\n" in ended.stderr
     assert "SIGTERM: waiting up to 30 s for what is in flight\n" in ended.stderr
     assert "Traceback" not in ended.stderr
 
@@ -255,6 +256,33 @@ def test_port_in_use(write: Write, tmp_path: Path, door: str) -> None:
         rf"wsgiflush: cannot listen on {endpoint}: .*Address already in use\.\n",
         ended.stderr,
     )
+
+
+@pytest.mark.parametrize(
+    "endpoints",
+    [
+        ["unix:absent/x"],
+        ["unix:"],
+        ["unix:directory"],
+        ["unix:" + 120 * "x"],
+        ["tcp:0:interface=127.0.0.1", "tcp:99999"],
+        ["unix:x", "unix:absent/x"],
+    ],
+    ids=["absent", "empty", "directory", "long", "tcp", "unix"],
+)
+def test_cannot_listen(write: Write, tmp_path: Path, endpoints: list[str]) -> None:
+    """An endpoint that cannot be opened is one line, whatever others are open."""
+    write("hello.py", HELLO)
+    (tmp_path / "directory").mkdir()
+    listen = [f"--listen={endpoint}" for endpoint in endpoints]
+
+    ended = run(*listen, "hello.py", cwd=tmp_path)
+
+    assert ended.status == 2
+    assert re.fullmatch(
+        rf"wsgiflush: cannot listen on {endpoints[-1]}: .+\n", ended.stderr
+    )
+    assert ended.stdout == ""
 
 
 @pytest.mark.one_reactor

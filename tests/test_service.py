@@ -418,6 +418,14 @@ def test_service(directory: Path, site: str) -> None:
             ["--static", "/static=.", "--static", "/static/=.", "served.py"],
             "--mount, --static: there is something at '/static/' already",
         ),
+        (
+            ["--static", "/static=.", "--static", "/static=..", "served.py"],
+            "--mount, --static: there is something at '/static' already",
+        ),
+        (
+            ["--mount", "/wiki", "--static", "/wiki=.", "served.py"],
+            "--mount, --static: there is something at '/wiki' already",
+        ),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -721,6 +729,32 @@ def test_endpoint_that_fails_at_once(capfd) -> None:
     assert capfd.readouterr().err == (
         "wsgiflush: cannot listen on tcp:8080: "
         "Couldn't listen on any:80: no permission.\n"
+    )
+
+
+def test_endpoint_after_one_that_fails_at_once() -> None:
+    """After an endpoint that cannot be had no other is tried, or told of."""
+    harness = Harness(descriptions=(("tcp:80", LOCAL), ("tcp:81", LOCAL)))
+    harness.endpoints[0].ready.errback(OSError("no permission"))
+
+    with pytest.raises(SystemExit):
+        harness.service.startService()
+
+    assert harness.endpoints[1].ports == []
+
+
+def test_several_endpoints_that_fail_later(capfd) -> None:
+    """Of a running server, too, only the first endpoint that fails is told of."""
+    harness = Harness(descriptions=(("onion:80", LOCAL), ("onion:81", LOCAL)))
+    harness.service.startService()
+    harness.reactor.start()
+
+    for endpoint in harness.endpoints:
+        endpoint.ready.errback(OSError("no Tor here"))
+
+    assert harness.service.exit_status == 2
+    assert capfd.readouterr().err == (
+        "wsgiflush: cannot listen on onion:80: no Tor here\n"
     )
 
 

@@ -9,9 +9,11 @@ import sys
 
 from twisted.logger import (
     FilteringLogObserver,
+    LimitedHistoryLogObserver,
     LogLevel,
     LogLevelFilterPredicate,
     globalLogBeginner,
+    globalLogPublisher,
     textFileLogObserver,
 )
 
@@ -32,7 +34,15 @@ def main() -> None:
     from twisted.internet import reactor
 
     reactor.addSystemEventTrigger("before", "shutdown", service.stopService)
+    # Twisted tells of a UNIX port before it listens, and of any port before the next
+    # one may fail; then the line that says so is to be the only one.
+    held = LimitedHistoryLogObserver()
+    globalLogPublisher.removeObserver(observer)
+    globalLogPublisher.addObserver(held)
     service.startService()
+    globalLogPublisher.removeObserver(held)
+    held.replayTo(observer)
+    globalLogPublisher.addObserver(observer)
     reactor.run()
     raise SystemExit(service.exit_status)
 

@@ -86,10 +86,11 @@ def _server(
         "validation": not options["no-validation"],
         "forwarded_allow_ips": options["forwarded-allow-ips"],
     }
-    neighbours = {
-        path: Files(directory, defaultType="application/octet-stream")
+    # Not a dict: of two at one path, neither is to be lost silently.
+    neighbours = [
+        (path, Files(directory, defaultType="application/octet-stream"))
         for path, directory in options["static"]
-    }
+    ]
     if options["site"] == "fast":
         site = WSGISite(
             reactor,
@@ -100,11 +101,11 @@ def _server(
             limits=options["limits"],
             **resource_options,
         )
-        for path, files in neighbours.items():
+        for path, files in neighbours:
             site.putChild(path.lstrip("/").encode(), files)
         return site
     mounts = Mounts()
-    for path, files in neighbours.items():
+    for path, files in neighbours:
         mounts.mount(path, files)
     mounts.mount(
         options["mount"], WSGIResource(reactor, application, **resource_options)
@@ -184,9 +185,9 @@ class WSGIService(Service):
                 callbackArgs=(description,),
                 errbackArgs=(description,),
             )
-        # Not in the errback: that would make a Failure of it.
-        if self.exit_status and not self._reactor.running:
-            raise _CannotListen(self.exit_status)
+            # Not in the errback: that would make a Failure of it.
+            if self.exit_status and not self._reactor.running:
+                raise _CannotListen(self.exit_status)
 
     def startService(self) -> None:
         """Listen, and print a line when that is done."""
@@ -216,6 +217,8 @@ class WSGIService(Service):
             self._reactor.callWhenRunning(self._announce)
 
     def _cannot_listen(self, failure: Failure, description: str) -> None:
+        if self.exit_status:
+            return
         complain(f"cannot listen on {description}: {failure.getErrorMessage()}")
         self.exit_status = 2
         if self._reactor.running:
