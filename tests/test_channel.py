@@ -1095,3 +1095,25 @@ def test_who_still_reads_when_the_site_drains_is_closed_then() -> None:
     assert before
     assert len(body_of(client.received)) == 500_000
     assert client.ended
+
+
+def test_a_pause_is_over_with_the_body() -> None:
+    """Whoever has all of it may read it late, and the next request is served."""
+
+    async def application(environ, start_response):
+        start_response("200 OK", [])
+        if environ["REQUEST_METHOD"] == "POST":
+            environ[SUSPEND](500)
+            yield b""
+        body = await environ["wsgi.input"].read()
+        yield b"read %d" % len(body)
+
+    client = FastTCPClient(asynchronous(application), stream_input=True)
+    client.send(post(100_000) + b"x" * 100_000)
+    client.turn(5)
+    client.wait(1)
+    first = read_on(client)
+    client.send(GET)
+
+    assert b"read 100000" in first
+    assert b"read 0" in read_on(client)

@@ -390,6 +390,9 @@ class Channel(Protocol):
             _log.failure("Cannot keep the body of a request")
             self.refuse_body(Refused(500, "This server has no room for the body."))
             return b""
+        if body.ended and self._nobody_reads:
+            # With the end of the body its pause is over, and nobody says so.
+            self.resume_body()
         if self.phase is NEIGHBOUR:
             self._other.dataReceived(data[: len(data) - len(rest)])
         elif self.phase is DISCARDING and body.ended:
