@@ -129,7 +129,8 @@ def django_view(request: HttpRequest) -> StreamingHttpResponse:
 urlpatterns = [path("", django_view)]
 
 
-@pytest.fixture(scope="module", autouse=True)
+# Not the module's: a worker may come back to it.
+@pytest.fixture(scope="session", autouse=True)
 def configured() -> None:
     """Django has one configuration in a process."""
     settings.configure(ROOT_URLCONF=__name__, ALLOWED_HOSTS=["example.com"])
