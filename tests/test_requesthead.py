@@ -551,6 +551,14 @@ def test_each_environ_is_a_new_one() -> None:
     assert (first["SERVER_PORT"], other["SERVER_PORT"]) == ("8080", "81")
 
 
+def test_what_the_log_says_is_made_once() -> None:
+    """For heads come again."""
+    head, _ = read(head_of(b"GET /a?b HTTP/1.1", HOST, b"User-Agent: me"))
+
+    assert head.asked == ('"GET /a?b HTTP/1.1"', '"-" "me"')
+    assert head.asked is head.asked
+
+
 # -- Expect (RFC 9110, 10.1.1) --------------------------------------------------------
 
 
