@@ -13,10 +13,9 @@ from twisted_wsgiflush._body import (
     DISCARDED,
     IN_MEMORY,
     RequestBody,
-    check_size,
 )
 from twisted_wsgiflush._requesthead import HeadReader, RequestHead
-from twisted_wsgiflush._rules import Refused
+from twisted_wsgiflush._rules import Refused, check_size
 from twisted_wsgiflush.errors import InputLost
 from twisted_wsgiflush.limits import Limits
 

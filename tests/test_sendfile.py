@@ -183,7 +183,7 @@ def written(path: Path) -> Any:
 
 
 def temporary(path: Path) -> Any:
-    file = tempfile.TemporaryFile()  # noqa: SIM115
+    file = tempfile.TemporaryFile()  # noqa: SIM115  # the test closes it
     file.write(CONTENT)
     file.seek(0)
     return file

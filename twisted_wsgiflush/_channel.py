@@ -277,13 +277,14 @@ class Channel(Protocol):
             return self._skip_empty_lines()
         # What was seen may end with the first bytes of it.
         seen = self._seen
-        end = data.find(_END_OF_HEAD, seen - 3 if seen > 3 else 0) + 4
+        end = data.find(_END_OF_HEAD, seen - 3 if seen > 3 else 0)
         assert self._common is not None  # Something has come.
         site = self.site
         try:
-            if end < 4:
+            if end < 0:
                 self._wait_for_head()
                 return False
+            end += len(_END_OF_HEAD)
             self._head = head = site.reader.read(data[:end])
             environ = head.environ(self._common)
             environ["REMOTE_ADDR"], environ["REMOTE_PORT"] = self._remote

@@ -86,15 +86,15 @@ class Extensions:
         self._reactor = reactor
         self._response = response
         self._conditions = conditions
-        status: Truth = []
-        timed_out: Truth = []
+        self._suspend_status: Truth = []
+        self._fdevent_timeout: Truth = []
         environ["wsgi.pause_output"] = self.pause_output
         environ["x-wsgiorg.flush"] = self.flush
         environ["x-wsgiorg.suspend"] = self.suspend
-        environ["x-wsgiorg.suspend_status"] = self._suspend_status = status
+        environ["x-wsgiorg.suspend_status"] = self._suspend_status
         environ["x-wsgiorg.fdevent.readable"] = self.readable
         environ["x-wsgiorg.fdevent.writable"] = self.writable
-        environ["x-wsgiorg.fdevent.timeout"] = self._fdevent_timeout = timed_out
+        environ["x-wsgiorg.fdevent.timeout"] = self._fdevent_timeout
 
     @property
     def suspended(self) -> bool:

@@ -210,8 +210,7 @@ class HTTP1Sink:
         head, self._head = self._head, b""
         if head or last:
             self._output.write(head + last)
-        if self._output.joins:
-            self._output.part()
+        self.turn_ends()
         self._connection.response_ended(close=close or not self.persistent)
 
     def cut(self) -> None:

@@ -97,11 +97,9 @@ class Output(Protocol):
 
 def output_of(transport: Any, reactor: IReactorTime, owner: Owner) -> Output:
     """The output for a transport, by its kind."""
-    below = transport
     if not ISSLTransport.providedBy(transport):
         # What only looks on may be in between, such as a HAProxyProtocolWrapper.
-        while isinstance(below, ProtocolWrapper):
-            below = below.transport
+        below = _below(transport)
         if isinstance(below, FileDescriptor) and hasattr(below, "getHandle"):
             output = KernelOutput(below, owner)
             # Each block leaves at once, and not when the last was acknowledged.
@@ -383,10 +381,7 @@ class TransportOutput:
 
     def unsent_below(self) -> int:
         """What the socket below keeps."""
-        below = self._transport
-        while isinstance(below, ProtocolWrapper):
-            below = below.transport
-        return _unsent(below)
+        return _unsent(_below(self._transport))
 
     def close(self, *, half: bool = False) -> None:
         """Close the connection, which such a transport does as a whole."""
@@ -420,6 +415,13 @@ class TransportOutput:
         if self._turn is not None:
             self._turn.cancel()
             self._turn = None
+
+
+def _below(transport: Any) -> Any:
+    """What is below all that wraps it."""
+    while isinstance(transport, ProtocolWrapper):
+        transport = transport.transport
+    return transport
 
 
 def _unsent(transport: Any) -> int:

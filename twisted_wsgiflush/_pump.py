@@ -156,7 +156,7 @@ class Pump:
                     self._environ,
                     self._response.start_response,
                 )
-            except BaseException:
+            except BaseException:  # Whatever it raises is its own.
                 self._application_failed = True
                 raise
             finally:
@@ -168,9 +168,8 @@ class Pump:
             if (kind is list or kind is tuple) and len(app_iter) < 2:
                 self._end_with(app_iter)
             else:
-                self._app_iter = app_iter
-                self._begin()
-        except BaseException:
+                self._begin(app_iter)
+        except BaseException:  # One request's SystemExit is not the server's.
             self._failed(Failure())
 
     def schedule(self) -> None:
@@ -221,26 +220,23 @@ class Pump:
         response = self._response
         block = app_iter[0] if app_iter else b""
         if not isinstance(block, bytes) or self._extensions.due is not None:
-            self._app_iter = app_iter
-            self._begin()
+            self._begin(app_iter)
         elif self._consumer.full:
             # Behind responses that the client does not read, this one waits.
             response.declare_length(len(block))
-            self._app_iter = app_iter
-            self._begin()
+            self._begin(app_iter)
         else:
             # A list has no close(); so the response may end at once.
             self._close()
-            if response.whole(block) or response.over:
-                pass
-            elif response.has_enough:
-                self._finish()
-            else:
-                self._whole(block)
+            if not response.whole(block):
+                if response.wanted:
+                    self._whole(block)
+                else:
+                    self._finish()
 
-    def _begin(self) -> None:
+    def _begin(self, app_iter: Iterable[bytes]) -> None:
         """Ask for blocks from now on."""
-        app_iter = self._app_iter
+        self._app_iter = app_iter
         if self._response.wanted:
             if type(app_iter) is GeneratorType:
                 self._iterator = app_iter  # As iter() would say.
