@@ -493,7 +493,7 @@ async def connect(tmp_path: Path, certificate: Path) -> AsyncIterator[Connect]:
     for _ in range(1000):
         if set(reactor.getReaders()) <= readers and not reactor.getDelayedCalls():
             break
-        await deferLater(reactor, 0)
+        await deferLater(reactor, 0.005)
     assert set(reactor.getReaders()) <= readers
     assert reactor.getDelayedCalls() == []
 

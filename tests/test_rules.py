@@ -195,18 +195,18 @@ def test_other_forms(target: bytes) -> None:
         (b"x-forwarded-for", "HTTP_X_FORWARDED_FOR"),
         (b"User-AGENT", "HTTP_USER_AGENT"),
         (b"a.b!", "HTTP_A.B!"),
+        (b"Content-Type", "CONTENT_TYPE"),
+        (b"content-length", "CONTENT_LENGTH"),
     ],
 )
 def test_variables(name: bytes, variable: str) -> None:
-    """HTTP_ and the name in upper case, with underscores for its dashes."""
+    """HTTP_, but for the two of CGI, and the name, with underscores for its dashes."""
     assert variable_of(name) == variable
 
 
 @pytest.mark.parametrize(
     "name",
     [
-        b"Content-Type",
-        b"content-length",
         b"Transfer-Encoding",
         b"PROXY",
         b"X_Forwarded_For",
@@ -214,5 +214,5 @@ def test_variables(name: bytes, variable: str) -> None:
     ],
 )
 def test_fields_without_a_variable(name: bytes) -> None:
-    """Those with a key of their own, and those that would pass for something else."""
+    """Those that would be heeded twice, or pass for something else."""
     assert variable_of(name) is None

@@ -14,7 +14,6 @@ from typing import Any
 
 from twisted.web.server import Request
 
-from ._errorlog import ErrorLog
 from ._filewrapper import FileWrapper
 from ._input import InputStream
 from ._rules import host_and_port, variable_of
@@ -23,6 +22,10 @@ from ._types import Environ
 from ._version import VERSION
 
 _DEFAULT_PORTS = {"http": "80", "https": "443"}
+
+# Addresses that a host is known by: one for each that it listens on, but the PROXY
+# protocol may name any.
+_MOST_ADDRESSES = 1000
 
 # The same for every request.
 _CONSTANT: Environ = {
@@ -36,49 +39,86 @@ _CONSTANT: Environ = {
 }
 
 
-def request_name(request: Request) -> str:
-    """The request's method and target, as the log calls it."""
-    return f"{_text(request.method)} {_text(request.uri)}"
-
-
-def environ_of(request: Request, fields: Fields, name: str) -> Environ:
+class CommonEnviron:
     """
-    The environ for a complete request.
+    What is in the environ of every request that comes to an address.
+
+    :param more: what else is in every environ, to whatever address.
+    """
+
+    def __init__(self, more: Environ) -> None:
+        self._more = more
+        self._known: dict[tuple[object, object, bool], Environ] = {}
+
+    def at(self, local: Any, *, secure: bool) -> Environ:
+        """
+        The same for the same address; to be copied.
+
+        SERVER_PORT is empty where the address has none, as that of a UNIX socket.
+
+        :param local: the address, of whatever kind.
+        """
+        key = (getattr(local, "host", ""), getattr(local, "port", ""), secure)
+        known = self._known.get(key)
+        if known is None:
+            known = self._new(*key)
+            if len(self._known) < _MOST_ADDRESSES:
+                self._known[key] = known
+        return known
+
+    def _new(self, host: str | bytes, port: object, secure: bool) -> Environ:
+        return {
+            **_CONSTANT,
+            "SCRIPT_NAME": "",
+            "SERVER_NAME": _in_brackets(_text(host)) or "localhost",
+            "SERVER_PORT": str(port),
+            "wsgi.url_scheme": "https" if secure else "http",
+            **self._more,
+        }
+
+
+def environ_of(request: Request, fields: Fields, common: CommonEnviron) -> Environ:
+    """
+    The environ for a complete request, but for ``wsgi.errors``.
 
     :param request: where its resource was found ends SCRIPT_NAME and begins
         PATH_INFO.
     :param fields: its headers.
-    :param name: what the log calls it.
     """
     content = request.content
     assert content is not None  # It is complete.
     size = content.seek(0, SEEK_END)
     content.seek(0)
     prepath, postpath = segments(request)
-    target = _text(request.uri)
-    scheme = "https" if is_secure(request) else "http"
-    # Set one by one: "{**_CONSTANT, ...}" takes Python 3.11 half as long again.
-    environ = _CONSTANT.copy()
+    target = request.uri.decode("latin-1")
+    environ = common.at(request.getHost(), secure=is_secure(request)).copy()
     environ["REQUEST_METHOD"] = _text(request.method)
     environ["SCRIPT_NAME"] = _path(prepath)
     environ["PATH_INFO"] = _path(postpath)
     environ["QUERY_STRING"] = target.partition("?")[2]
     environ["REQUEST_URI"] = environ["RAW_URI"] = target
-    environ["CONTENT_TYPE"] = _value(fields.get(b"Content-Type", ()))
-    environ["CONTENT_LENGTH"] = _content_length(fields, size)
-    environ["SERVER_NAME"], environ["SERVER_PORT"] = _server(request, fields, scheme)
-    environ["SERVER_PROTOCOL"] = _text(request.clientproto)
+    environ["CONTENT_TYPE"] = ""
+    # A body without a stated length was chunked, or came by HTTP/2; it is complete
+    # now, and applications that stop at CONTENT_LENGTH need one.
+    unstated = size or b"Transfer-Encoding" in fields
+    environ["CONTENT_LENGTH"] = str(size) if unstated else ""
+    environ["SERVER_PROTOCOL"] = request.clientproto.decode("latin-1")
     environ["REMOTE_ADDR"], environ["REMOTE_PORT"] = remote_environ(
         request.getClientAddress()
     )
-    environ["wsgi.url_scheme"] = scheme
     environ["wsgi.input"] = InputStream(content, size)
-    environ["wsgi.errors"] = ErrorLog(name)
-    for field_name, values in fields.items():
-        variable = variable_of(field_name)
+    for name, values in fields.items():
+        variable = variable_of(name)
         if variable is not None:
-            separator = b"; " if variable == "HTTP_COOKIE" else b","
-            environ[variable] = _value(values, separator)
+            value = values[0] if len(values) == 1 else _joined(variable, values)
+            environ[variable] = value.decode("latin-1")
+    server_name, _ = host_and_port(environ.get("HTTP_HOST", ""))
+    if not server_name and environ["SERVER_PORT"]:  # A UNIX socket has no host either.
+        server_name = _in_brackets(_text(request.getRequestHostname()))
+    if server_name:
+        environ["SERVER_NAME"] = server_name
+    if not environ["SERVER_PORT"]:
+        environ["SERVER_PORT"] = port_of_host(environ)
     return environ
 
 
@@ -87,49 +127,12 @@ def _text(value: bytes | str) -> str:
     return value.decode("latin-1") if isinstance(value, bytes) else value
 
 
-def _value(values: Sequence[bytes], separator: bytes = b",") -> str:
-    return separator.join(values).decode("latin-1")
+def _joined(variable: str, values: Sequence[bytes]) -> bytes:
+    return (b"; " if variable == "HTTP_COOKIE" else b",").join(values)
 
 
 def _path(segments: list[bytes]) -> str:
     return "/" + b"/".join(segments).decode("latin-1") if segments else ""
-
-
-def _content_length(fields: Fields, size: int) -> str:
-    stated = fields.get(b"Content-Length")
-    if stated:
-        return stated[0].decode("latin-1")
-    # A body without a stated length was chunked, or came by HTTP/2; it is complete
-    # now, and applications that stop at CONTENT_LENGTH need one.
-    return str(size) if size or b"Transfer-Encoding" in fields else ""
-
-
-def _server(request: Request, fields: Fields, scheme: str) -> tuple[str, str]:
-    """SERVER_NAME and SERVER_PORT."""
-    local: Any = request.getHost()
-    hosts = fields.get(b"Host")
-    host, port = host_and_port(hosts[0].decode("latin-1")) if hosts else ("", "")
-    port = str(getattr(local, "port", port))
-    if not host and hasattr(local, "host"):  # A UNIX socket has none.
-        host = _text(request.getRequestHostname()) or local.host
-    return _in_brackets(host) or "localhost", port or _DEFAULT_PORTS[scheme]
-
-
-def connection_environ(local: Any, *, secure: bool) -> Environ:
-    """
-    What is in the environ of every request that comes to an address.
-
-    :param local: the address, of whatever kind.
-    """
-    scheme = "https" if secure else "http"
-    host = _text(getattr(local, "host", ""))
-    return {
-        **_CONSTANT,
-        "SCRIPT_NAME": "",
-        "SERVER_NAME": _in_brackets(host) or "localhost",
-        "SERVER_PORT": str(getattr(local, "port", "")),
-        "wsgi.url_scheme": scheme,
-    }
 
 
 def remote_environ(remote: Any) -> tuple[str, str]:

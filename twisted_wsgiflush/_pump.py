@@ -238,6 +238,8 @@ class Pump:
         """Ask for blocks from now on."""
         self._app_iter = app_iter
         if self._response.wanted:
+            self._consumer.attach(self)
+        if self._response.wanted:
             if type(app_iter) is GeneratorType:
                 self._iterator = app_iter  # As iter() would say.
             elif type(app_iter) is FileWrapper and self._consumer.takes_files:
@@ -246,9 +248,7 @@ class Pump:
                 self._iterator = self._ask(iter, app_iter)
         if not self._response.wanted:
             self._finish()
-            return
-        self._consumer.attach(self)
-        if self._consumer.exact:
+        elif self._consumer.exact:
             self._step()
         else:
             # Within this turn nothing would leave before the next step (F2).

@@ -346,12 +346,7 @@ _RULES: dict[bytes, _Rule] = {
 @lru_cache(maxsize=1024)
 def _known(name: bytes) -> tuple[str | None, _Rule | None]:
     """The key in environ for a field, and the rule for it."""
-    folded = name.lower()
-    if folded in (b"content-length", b"content-type"):
-        variable: str | None = folded.decode().upper().replace("-", "_")
-    else:
-        variable = variable_of(name)
-    return variable, _RULES.get(folded)
+    return variable_of(name), _RULES.get(name.lower())
 
 
 def _read_target(target: str, head: RequestHead) -> None:

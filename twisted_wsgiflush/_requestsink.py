@@ -3,12 +3,13 @@ A response's way to the client through the stock ``twisted.web.http.Request``.
 
 It decides what the response's words mean on HTTP/1.1 and 1.0, and when what was sent
 is with the kernel, or, for a transport that cannot tell, has most likely been handed
-over.  Nothing here is called after the connection is lost: a ``Request`` raises then
-(F5).
+over.  Nothing of a ``Request`` is called after its connection is lost: it raises an
+error then (F5).
 """
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 from twisted.internet.abstract import FileDescriptor
@@ -41,16 +42,13 @@ def socket_below(request: Request) -> FileDescriptor | None:
     return None
 
 
-def _is_plain(request: Request) -> bool:
-    """Whether what is written to a request is sent as it is, with its headers."""
-    channel = type(request.channel)
+@lru_cache
+def _are_stock(request: type, channel: type) -> bool:
+    """Whether what is written goes out in Twisted's own way."""
     return (
-        type(request).write is Request.write
-        and channel.writeHeaders is HTTPChannel.writeHeaders
-        and channel.write is HTTPChannel.write
-        and request._encoder is None  # type: ignore[redundant-expr]  # or one of Site
-        and request.etag is None
-        and request.lastModified is None
+        getattr(request, "write", None) is Request.write
+        and getattr(channel, "writeHeaders", None) is HTTPChannel.writeHeaders
+        and getattr(channel, "write", None) is HTTPChannel.write
     )
 
 
@@ -87,14 +85,26 @@ class RequestSink:
         # produces for it next has to ask, and there is no public way to.
         return getattr(self._request.channel, "_waitingForTransport", False)
 
+    @property
+    def _is_lost(self) -> bool:
+        """
+        Whether the connection is lost.
+
+        Until a pump is attached, which watches it, no turn of the reactor passes; so
+        it is lost then only to an application that runs the reactor itself.
+        """
+        return self._request.channel is None
+
     def watch(self, pump: Pump) -> None:
-        """Tell the pump when the connection is lost."""
-        # A lost stream of HTTP/2 says this only, a lost connection stopProducing too.
-        self._request.notifyFinish().addErrback(lambda reason: pump.stopProducing())
+        """Tell the pump when it is lost before it is attached; a connection is not."""
 
     def attach(self, pump: Pump) -> None:
-        """Have the connection pause the pump."""
+        """Have the connection pause the pump, and stop it."""
+        if self._is_lost:
+            pump.stopProducing()
+            return
         self._pump = pump
+        self._request.notifyFinish().addErrback(lambda reason: pump.stopProducing())
         self._request.registerProducer(pump, True)
         if self.full:
             pump.pauseProducing()
@@ -104,32 +114,45 @@ class RequestSink:
 
     def send_whole(self, head: Head, body: bytes) -> None:
         """See :class:`twisted_wsgiflush._response.Sink`, as for the others."""
-        if len(body) < LARGE and _is_plain(self._request):
-            self._write_whole(head, body)
+        request = self._request
+        channel = request.channel
+        if channel is None:
+            return  # As _is_lost.
+        if (
+            len(body) < LARGE
+            and _are_stock(type(request), type(channel))  # type: ignore[arg-type]
+            # Who came before may have had something else in mind.
+            and request._encoder is None  # type: ignore[redundant-expr]  # or Site's
+            and request.etag is None
+            and request.lastModified is None
+        ):
+            self._set_head(head)
+            request.startedWriting = 1
+            request.sentLength = len(body)
+            channel.write(self._head_on_the_wire(head) + body)
+            request.finish()
         else:
             self.send_head(head, body=True, close=False)
             if body:
                 self.write(body)
-        self.finish(close=False)
+            self.finish(close=False)
 
-    def _write_whole(self, head: Head, body: bytes) -> None:
-        """Do what ``Request.write`` does, with one write."""
+    def _head_on_the_wire(self, head: Head) -> bytes:
+        """What ``Request.write`` sends before the body."""
         request = self._request
-        request.startedWriting = 1
-        request.sentLength = len(body)
-        self._set_head(head)
         if request.cookies:
             request.responseHeaders.setRawHeaders(b"Set-Cookie", request.cookies)
-        reason = b" %d %b\r\n" % (head.code, head.reason)
-        parts = [request.clientproto, reason]
+        parts = [request.clientproto, b" %d %b\r\n" % (head.code, head.reason)]
         for name, values in request.responseHeaders.getAllRawHeaders():
             for value in values:
                 parts += (name, b": ", value, b"\r\n")
-        parts += (b"\r\n", body)
-        request.channel.write(b"".join(parts))
+        parts.append(b"\r\n")
+        return b"".join(parts)
 
     def send_head(self, head: Head, *, body: bool, close: bool) -> None:
         """Send the status line and headers."""
+        if self._is_lost:
+            return
         request = self._request
         request.defaultContentType = None  # Site would add text/html.
         self._set_head(head)
@@ -190,7 +213,9 @@ class RequestSink:
         socket = self._socket
         # One that is about to disconnect does that as a result of doWrite, and the
         # result is for the reactor only.
-        if socket is None or socket.disconnecting or not self._unpushed:
+        if socket is None or socket.disconnecting or self._is_lost:
+            return
+        if not self._unpushed:
             return
         self._unpushed = False
         # It says resumeProducing when nothing is left, to a producer that is paused.
@@ -201,6 +226,8 @@ class RequestSink:
 
     def finish(self, *, close: bool) -> None:
         """The response is complete."""
+        if self._is_lost:
+            return
         self._detach()
         if close:
             close_afterwards(self._request)
@@ -213,6 +240,8 @@ class RequestSink:
         Where the end of the connection ends the body, reset it, for nothing else
         can tell the client; what it has not read by then may be lost.
         """
+        if self._is_lost:
+            return
         self._detach()
         if self._close_delimited:
             transport: Any = self._request.transport

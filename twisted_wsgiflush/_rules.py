@@ -86,16 +86,17 @@ def variable_of(field_name: bytes) -> str | None:
     """
     The key in environ for a request header (RFC 3875, 4.1.18).
 
-    :returns: None for one that is left out or has a key of its own.
+    :returns: None for one that is left out.
     """
     name = field_name.lower()
     if b"_" in name:
         return None  # It would pass for the one with the dash.
     if name in (
-        b"content-type",  # Has a key of its own, as the next one.
-        b"content-length",
         b"transfer-encoding",  # Who sees it decodes once more, or reads nothing.
         b"proxy",  # Would pass for the environment variable HTTP_PROXY.
     ):
         return None
-    return "HTTP_" + name.decode("latin-1").upper().replace("-", "_")
+    variable = name.decode("latin-1").upper().replace("-", "_")
+    if name in (b"content-type", b"content-length"):
+        return variable
+    return "HTTP_" + variable

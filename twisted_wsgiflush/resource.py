@@ -14,7 +14,8 @@ from twisted.web.resource import IResource
 from twisted.web.server import NOT_DONE_YET, Request
 from zope.interface import implementer
 
-from ._environ import environ_of, request_name
+from ._environ import CommonEnviron, environ_of
+from ._errorlog import ErrorLog
 from ._extensions import Extensions, constants
 from ._forwarded import TrustedProxies
 from ._http2sink import HTTP2Sink
@@ -75,7 +76,7 @@ class WSGIResource:
         self._proxies: TrustedProxies | None = None
         if forwarded_allow_ips is not None:
             self._proxies = TrustedProxies(forwarded_allow_ips)
-        self._constants = constants(reactor)
+        self._common = CommonEnviron(constants(reactor))
         self._children: dict[bytes, IResource] = {}
         # Each request runs in a copy of the context of this moment.  That of the
         # request's moment may be another application's: on an asyncio reactor, a
@@ -120,19 +121,19 @@ class WSGIResource:
         """
         if not request.prepath:
             to_origin_form(request)
-        name = request_name(request)
         try:
             fields = checked_fields(request)
-            environ = environ_of(request, fields, name)
+            environ = environ_of(request, fields, self._common)
             if self._proxies is not None:
                 self._proxies.apply(environ, request.getClientAddress())
         except Refused as refused:
             _refuse(request, refused)
             return NOT_DONE_YET
         heed_connection_close(request, fields)
+        name = f"{environ['REQUEST_METHOD']} {environ['REQUEST_URI']}"
+        environ["wsgi.errors"] = ErrorLog(name)
         sink = _sink(request, self.reactor)
         response = Response(sink, name)
-        environ.update(self._constants)
         extensions = Extensions(
             self.reactor,
             response,

@@ -27,7 +27,7 @@ from zope.interface import implementer
 
 from ._accesslog import AccessLog
 from ._channel import Channel
-from ._environ import connection_environ, remote_environ
+from ._environ import CommonEnviron, remote_environ
 from ._extensions import constants
 from ._forwarded import TrustedProxies
 from ._graceful import GracefulSite
@@ -42,9 +42,6 @@ __all__ = ["WSGISite"]
 
 # Descriptors that are left to the application.
 _SPARE = 100
-# Addresses that a host is known by: one for each that it listens on, but the PROXY
-# protocol may name any.
-_MOST_ADDRESSES = 1000
 
 
 @implementer(IProtocolNegotiationFactory)
@@ -136,7 +133,7 @@ class WSGISite(Factory):
         self._channels: set[Channel] = set()
         # Of those, the ones that there was no room for: they take none from others.
         self._refused: set[Channel] = set()
-        self._common: dict[Any, Environ] = {}
+        self._common = CommonEnviron(constants(reactor))
         self._look_call: IDelayedCall | None = None
         self._drained: Deferred[None] | None = None
         self._deadline: IDelayedCall | None = None
@@ -246,13 +243,7 @@ class WSGISite(Factory):
         :returns: what is in all environs, REMOTE_ADDR and REMOTE_PORT, the client's.
         """
         local, remote = transport.getHost(), transport.getPeer()
-        key = (local, ISSLTransport.providedBy(transport))
-        common = self._common.get(key)
-        if common is None:
-            common = connection_environ(local, secure=key[1])
-            common.update(constants(self.reactor))
-            if len(self._common) < _MOST_ADDRESSES:
-                self._common[key] = common
+        common = self._common.at(local, secure=ISSLTransport.providedBy(transport))
         return common, remote_environ(remote), remote
 
     # --- the end
