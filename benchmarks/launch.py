@@ -33,36 +33,44 @@ def listen(port: int, factory: Any) -> None:
     reactor.run()  # type: ignore[attr-defined]
 
 
+def serve(port: int, resource: Any, **options: Any) -> None:
+    """Serve a resource by a ``Site`` that has no access log, as the others."""
+    from twisted.web.server import Site
+
+    class Quiet(Site):
+        def log(self, request: Any) -> None:
+            """Not even make the line: a ``Site`` always does."""
+
+    listen(port, Quiet(resource, **options))
+
+
 def twisted_wsgi(port: int, name: str) -> None:
     """``twisted.web.wsgi`` with the reactor's own threads, as ``twist web`` has it."""
     from twisted.internet import reactor
-    from twisted.web.server import Site
     from twisted.web.wsgi import WSGIResource
 
     threads = reactor.getThreadPool()  # type: ignore[attr-defined]
-    listen(port, Site(WSGIResource(reactor, threads, load(name))))
+    serve(port, WSGIResource(reactor, threads, load(name)))
 
 
 def our_resource(port: int, name: str) -> None:
     """Our resource in a ``Site``, as it is embedded."""
     from twisted.internet import reactor
-    from twisted.web.server import Site
 
     from twisted_wsgiflush import WSGIResource
 
     resource = WSGIResource(reactor, load(name))
-    listen(port, Site(resource, parsePOSTFormSubmission=False))
+    serve(port, resource, parsePOSTFormSubmission=False)
 
 
 def plain_resource(port: int, name: str) -> None:
     """A resource that is written by hand."""
     from twisted.internet import reactor
-    from twisted.web.server import Site
 
     from .resources import RESOURCES
 
     resource = RESOURCES[name.partition(":")[2]](reactor)
-    listen(port, Site(resource, parsePOSTFormSubmission=False))
+    serve(port, resource, parsePOSTFormSubmission=False)
 
 
 def canned(port: int, name: str) -> None:

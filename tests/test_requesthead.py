@@ -89,6 +89,19 @@ def test_a_request_that_comes_again(size: int) -> None:
     assert "HTTP_A" not in heads[1].variables
 
 
+def test_no_more_heads_are_remembered_than_a_few_hundred() -> None:
+    """Or a client could fill the memory."""
+    reader = HeadReader(NO_LIMITS)
+    for number in range(1000):
+        head, variables = read(
+            head_of(b"GET /%d HTTP/1.1" % number, HOST), reader=reader
+        )
+        assert head.path == variables["PATH_INFO"] == f"/{number}"
+
+    assert 200 < len(reader.known) < 300
+    assert head_of(b"GET /999 HTTP/1.1", HOST) in reader.known
+
+
 @pytest.mark.parametrize("size", [10, SHORT])
 def test_a_refusal_that_comes_again(size: int) -> None:
     """It is one each time."""

@@ -273,19 +273,24 @@ class Channel(Protocol):
         data = self._buffer
         if not data or (self.phase is not IDLE and self.phase is not HEAD):
             return False
-        if data[0] in b"\r\n":
-            return self._skip_empty_lines()
-        # What was seen may end with the first bytes of it.
-        seen = self._seen
-        end = data.find(_END_OF_HEAD, seen - 3 if seen > 3 else 0)
         assert self._common is not None  # Something has come.
         site = self.site
+        end = len(data)
         try:
-            if end < 0:
-                self._wait_for_head()
-                return False
-            end += len(_END_OF_HEAD)
-            self._head = head = site.reader.read(data[:end])
+            # Most clients send one head, and nothing else until they are answered.
+            head = site.reader.known.get(data)
+            if head is None:
+                if data[0] in b"\r\n":
+                    return self._skip_empty_lines()
+                # What was seen may end with the first bytes of it.
+                seen = self._seen
+                end = data.find(_END_OF_HEAD, seen - 3 if seen > 3 else 0)
+                if end < 0:
+                    self._wait_for_head()
+                    return False
+                end += len(_END_OF_HEAD)
+                head = site.reader.read(data[:end])
+            self._head = head
             environ = head.environ(self._common)
             environ["REMOTE_ADDR"], environ["REMOTE_PORT"] = self._remote
             if site.proxies is not None:
@@ -487,11 +492,11 @@ class Channel(Protocol):
 
     def response_ended(self, *, close: bool) -> None:
         """The response is complete."""
-        if self.site.access_log is not None:
+        site, body = self.site, self.body
+        if site.access_log is not None:
             self._write_log()
-        body = self.body
-        unread = body is not None and not body.ended
-        if close or self.site.draining:
+        if close or site.draining:
+            unread = body is not None and not body.ended
             self._close(linger=unread or self._lost_track or bool(self._buffer))
         elif body is None or body.ended:
             self._forget_request()
@@ -500,7 +505,7 @@ class Channel(Protocol):
             # It would take too long, or may never come.
             self._close(linger=True)
         else:
-            self._discard_body()
+            self._discard_body(body)
 
     def response_cut(self, *, reset: bool) -> None:
         """The response will not be complete."""
@@ -519,9 +524,7 @@ class Channel(Protocol):
         else:
             self._sink.drained()
 
-    def _discard_body(self) -> None:
-        body = self.body
-        assert body is not None
+    def _discard_body(self, body: RequestBody) -> None:
         body.discard()
         self.body = None
         self._forget_request()

@@ -43,6 +43,9 @@ class Site(Protocol):
     date_and_server: bytes
     """Two fields for the head of a response."""
 
+    end_of_head: bytes
+    """The same, with the empty line."""
+
 
 class Connection(Protocol):
     """The channel, as a response sees it."""
@@ -122,14 +125,20 @@ class HTTP1Sink:
 
     def send_whole(self, head: Head, body: bytes) -> None:
         """See :class:`twisted_wsgiflush._response.Sink`, as for the others."""
-        self.send_head(head, body=True, close=False)
-        before, self._head = self._head, b""
-        self.sent = len(body)
-        if self.sent < LARGE:
+        connection = self._connection
+        if head.special or self._of_1_0 or not self.persistent:
+            self.send_head(head, body=True, close=False)
+            before, self._head = self._head, b""
+        else:
+            # Which is what most of them are: there is nothing else to decide.
+            self.code = head.code
+            before = head.lines + connection.site.end_of_head
+        self.sent = size = len(body)
+        if size < LARGE:
             self._output.write(before + body)
         else:
             self._output.write_parts([before, body])
-        self._connection.response_ended(close=not self.persistent)
+        connection.response_ended(close=not self.persistent)
 
     def send_head(self, head: Head, *, body: bool, close: bool) -> None:
         """Send the status line and headers."""

@@ -110,6 +110,7 @@ class Pump:
     _now = 0.0
     _turn: IDelayedCall | None = None
     _consumer_pause: Pause | None = None
+    _begun: list[Callable[[], object]] | None = None
 
     def __init__(
         self,
@@ -128,7 +129,6 @@ class Pump:
         self._environ = environ
         self._error_log: ErrorLog = environ["wsgi.errors"]
         self._extensions = extensions
-        self._begun: list[Callable[[], object]] = []
 
     @property
     def pauses(self) -> Pauses:
@@ -147,6 +147,7 @@ class Pump:
         began = seconds()
         try:
             if _begun.in_use:
+                self._begun = []
                 self._context.run(_begun.begun.set, self._begun)
             # As _ask has it, which takes longer: this is done for every request.
             self._asking = True
@@ -320,7 +321,7 @@ class Pump:
         begun_before: Sequence[Callable[[], object]] = ()
         if self._begun:
             # What close() begins is not in there.
-            begun_before, self._begun = self._begun[:], []
+            begun_before, self._begun = self._begun[:], None
         try:
             if self._app_iter is not None:
                 app_iter, self._app_iter = self._app_iter, None

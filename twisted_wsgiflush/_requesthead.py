@@ -42,8 +42,9 @@ _REQUEST_LINE = re.compile(
 # without a version: it sees this one in place of the client's.
 _ANY_REQUEST_LINE = b"GET / HTTP/1.1\r\n"
 
-# Bytes of a head up to which it is remembered, for it may come again.
+# Bytes of a head up to which it is remembered, for it may come again; and how many are.
 SHORT = 2048
+_MOST_HEADS = 256
 
 # Of a Content-Length: many more than are needed.
 _MOST_DIGITS = 100
@@ -147,7 +148,8 @@ class HeadReader:
         self._repeated: dict[str, list[str]] = {}
         self._refused: Refused | None = None
         self._parser = httptools.HttpRequestParser(self)
-        self._known = lru_cache(maxsize=256)(self._read)
+        self.known: dict[bytes, RequestHead] = {}
+        """Heads that have come before."""
 
     def read(self, data: bytes) -> RequestHead:
         """
@@ -157,7 +159,14 @@ class HeadReader:
         :raises Refused: with the status to answer with.  The connection ends with
             that: the client and we may not agree where the next request begins.
         """
-        return self._known(data) if len(data) < SHORT else self._read(data)
+        head = self.known.get(data)
+        if head is None:
+            head = self._read(data)
+            if len(data) < SHORT:
+                if len(self.known) >= _MOST_HEADS:
+                    del self.known[next(iter(self.known))]  # The oldest.
+                self.known[data] = head
+        return head
 
     def _read(self, data: bytes) -> RequestHead:
         match = _REQUEST_LINE.match(data)

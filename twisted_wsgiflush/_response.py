@@ -144,7 +144,10 @@ class Response:
                 assert exc_info[1] is not None
                 raise exc_info[1].with_traceback(exc_info[2])
             head = checked_head(status, headers)
-            self._upon(RESTART if exc_info else START)
+            if self.state is WAITING:
+                self.state = HEADERS_SET  # As TRANSITIONS has it, with exc_info or not.
+            else:
+                self._upon(RESTART if exc_info else START)
         finally:
             # PEP 3333, "The start_response() Callable": avoid a circular reference.
             exc_info = None

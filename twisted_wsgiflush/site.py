@@ -109,6 +109,7 @@ class WSGISite(Factory):
         self.now = 0.0
         """The reactor's seconds when the deadlines were looked at."""
         self.date_and_server = b""
+        self.end_of_head = b""
         self.log_time = ""
         self.idle_deadline = inf
         """For a connection that is idle from now on."""
@@ -320,6 +321,7 @@ class WSGISite(Factory):
         self.date_and_server = (
             b"Date: %b\r\nServer: twisted-wsgiflush\r\n" % datetimeToString()
         )
+        self.end_of_head = self.date_and_server + b"\r\n"
         self.log_time = datetimeToLogString()
         if self.limits.keep_alive_timeout is not None:
             self.idle_deadline = now + self.limits.keep_alive_timeout + TICK
