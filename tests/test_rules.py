@@ -8,11 +8,14 @@ from hypothesis import strategies as st
 
 from twisted_wsgiflush._rules import (
     ABSOLUTE_FORM,
+    HOST_AND_PORT,
+    HOST_IS_VALID,
     SHORT_KEY,
+    VARIABLES,
     Refused,
+    Remembered,
     host_and_port,
     is_host,
-    remembered,
     variable_of,
 )
 
@@ -104,31 +107,40 @@ def test_a_host_is_of_few_characters(value: bytes) -> None:
 # -- what is remembered ---------------------------------------------------------------
 
 
-def test_what_is_short_is_asked_for_once() -> None:
-    """Clients say the same all the time."""
-    asked: list[str] = []
+class Lengths:
+    """The lengths of texts, remembered."""
 
-    @remembered
-    def length(text: str) -> int:
-        asked.append(text)
+    def __init__(self) -> None:
+        self.asked = 0
+        self.of = Remembered(self.length)
+
+    def length(self, text: str) -> int:
+        self.asked += 1
         return len(text)
 
-    assert [length("a" * SHORT_KEY) for _ in range(3)] == [SHORT_KEY] * 3
-    assert len(asked) == 1
-    assert length.__name__ == "length"
 
-
-def test_what_is_long_is_not_remembered() -> None:
+@pytest.mark.parametrize(
+    ("size", "times"),
+    [(0, 1), (1, 1), (SHORT_KEY, 1), (SHORT_KEY + 1, 3), (10 * SHORT_KEY, 3)],
+)
+def test_what_is_short_is_asked_for_once(size: int, times: int) -> None:
     """A thousand hosts of 8 KiB, which anybody may send, would stay for ever."""
-    asked: list[str] = []
+    lengths = Lengths()
 
-    @remembered
-    def length(text: str) -> int:
-        asked.append(text)
-        return len(text)
+    assert [lengths.of["a" * size] for _ in range(3)] == [size] * 3
+    assert lengths.asked == times
 
-    assert [length("a" * (SHORT_KEY + 1)) for _ in range(3)] == [SHORT_KEY + 1] * 3
-    assert len(asked) == 3
+
+def test_no_more_is_remembered_than_a_thousand() -> None:
+    """And what comes after those is remembered as well."""
+    lengths = Lengths()
+    for number in range(10_000):
+        assert lengths.of[str(number)] == len(str(number))
+        assert len(lengths.of) <= 1024
+
+    assert lengths.asked == 10_000
+    assert lengths.of["9999"] == 4
+    assert lengths.asked == 10_000
 
 
 @pytest.mark.parametrize("length", [SHORT_KEY, SHORT_KEY + 1, 10 * SHORT_KEY])
@@ -136,10 +148,10 @@ def test_long_ones_get_the_same_answers(length: int) -> None:
     """It is remembered or not, but decided alike."""
     name = b"a" * length
 
-    assert is_host(name)
-    assert not is_host(name + b" ")
-    assert host_and_port(name.decode() + ":80") == (name.decode(), "80")
-    assert variable_of(name) == "HTTP_" + "A" * length
+    assert HOST_IS_VALID[name]
+    assert not HOST_IS_VALID[name + b" "]
+    assert HOST_AND_PORT[name.decode() + ":80"] == (name.decode(), "80")
+    assert VARIABLES[name] == "HTTP_" + "A" * length
 
 
 # -- the absolute form (RFC 9112, 3.2.2) ----------------------------------------------

@@ -16,8 +16,8 @@ from twisted.web.server import Request
 
 from ._filewrapper import FileWrapper
 from ._input import InputStream
-from ._rules import host_and_port, variable_of
-from ._stock import Fields, is_secure, segments
+from ._rules import HOST_AND_PORT, VARIABLES
+from ._stock import Fields, segments
 from ._types import Environ
 from ._version import VERSION
 
@@ -77,13 +77,16 @@ class CommonEnviron:
         }
 
 
-def environ_of(request: Request, fields: Fields, common: CommonEnviron) -> Environ:
+def environ_of(
+    request: Request, fields: Fields, common: CommonEnviron, *, secure: bool
+) -> Environ:
     """
     The environ for a complete request, but for ``wsgi.errors``.
 
     :param request: where its resource was found ends SCRIPT_NAME and begins
         PATH_INFO.
     :param fields: its headers.
+    :param secure: whether it came by TLS.
     """
     content = request.content
     assert content is not None  # It is complete.
@@ -91,7 +94,7 @@ def environ_of(request: Request, fields: Fields, common: CommonEnviron) -> Envir
     content.seek(0)
     prepath, postpath = segments(request)
     target = request.uri.decode("latin-1")
-    environ = common.at(request.getHost(), secure=is_secure(request)).copy()
+    environ = common.at(request.getHost(), secure=secure).copy()
     environ["REQUEST_METHOD"] = _text(request.method)
     environ["SCRIPT_NAME"] = _path(prepath)
     environ["PATH_INFO"] = _path(postpath)
@@ -108,11 +111,11 @@ def environ_of(request: Request, fields: Fields, common: CommonEnviron) -> Envir
     )
     environ["wsgi.input"] = InputStream(content, size)
     for name, values in fields.items():
-        variable = variable_of(name)
+        variable = VARIABLES[name]
         if variable is not None:
             value = values[0] if len(values) == 1 else _joined(variable, values)
             environ[variable] = value.decode("latin-1")
-    server_name, _ = host_and_port(environ.get("HTTP_HOST", ""))
+    server_name, _ = HOST_AND_PORT[environ.get("HTTP_HOST", "")]
     if not server_name and environ["SERVER_PORT"]:  # A UNIX socket has no host either.
         server_name = _in_brackets(_text(request.getRequestHostname()))
     if server_name:
@@ -142,7 +145,7 @@ def remote_environ(remote: Any) -> tuple[str, str]:
 
 def port_of_host(environ: Environ) -> str:
     """SERVER_PORT where the address has none, as that of a UNIX socket."""
-    _, port = host_and_port(environ.get("HTTP_HOST", ""))
+    _, port = HOST_AND_PORT[environ.get("HTTP_HOST", "")]
     return port or _DEFAULT_PORTS[environ["wsgi.url_scheme"]]
 
 

@@ -65,17 +65,6 @@ class Extensions:
     :param conditions: ``flush`` answers 304 if they are met; None for never.
     """
 
-    # Most applications use none of them: these are as they are until one does.
-    used = False
-    """Whether something is due or in force, or was."""
-
-    ended = False
-    """Whether the application's part is over, as :meth:`end` says."""
-
-    due: Suspension | None = None
-    """What the next empty block brings into force, if it is not resumed by then."""
-    _in_force: Suspension | None = None
-
     def __init__(
         self,
         reactor: Any,
@@ -86,6 +75,13 @@ class Extensions:
         self._reactor = reactor
         self._response = response
         self._conditions = conditions
+        self.used = False
+        """Whether something is due or in force, or was."""
+        self.ended = False
+        """Whether the application's part is over, as :meth:`end` says."""
+        self.due: Suspension | None = None
+        """What the next empty block brings into force, unless it is resumed by then."""
+        self._in_force: Suspension | None = None
         self._suspend_status: Truth = []
         self._fdevent_timeout: Truth = []
         environ["wsgi.pause_output"] = self.pause_output

@@ -21,7 +21,7 @@ from typing import NoReturn
 
 from twisted.internet.address import UNIXAddress
 
-from ._rules import Refused, host_and_port, is_host
+from ._rules import HOST_AND_PORT, HOST_IS_VALID, Refused
 from ._types import Environ
 
 # A list with more elements is refused: no way through proxies is that long.
@@ -104,7 +104,7 @@ class TrustedProxies:
         told = read(*headers)
         environ.update(told)
         if told.keys() & {"HTTP_HOST", "SERVER_PORT", "wsgi.url_scheme"}:
-            name, port = host_and_port(environ.get("HTTP_HOST", ""))
+            name, port = HOST_AND_PORT[environ.get("HTTP_HOST", "")]
             if "HTTP_HOST" in told:
                 environ["SERVER_NAME"] = name
             default = _DEFAULT_PORTS[environ["wsgi.url_scheme"]]
@@ -230,9 +230,9 @@ def _port(text: str) -> str:
 
 
 def _host(text: str) -> str:
-    if not is_host(text.encode("ascii", "replace")):
+    if not HOST_IS_VALID[text.encode("ascii", "replace")]:
         _refuse("a host")
-    name, port = host_and_port(text)
+    name, port = HOST_AND_PORT[text]
     if not name:
         _refuse("a host")
     _port(port or "80")

@@ -80,11 +80,10 @@ class HTTP1Sink:
     A response that is over touches its sink no more; so the next one can have it.
     """
 
-    exact = True
-    full = False
-    """The connection begins with a response when the last one is sent."""
-
     def __init__(self, connection: Connection) -> None:
+        self.exact = True
+        self.full = False
+        """The connection begins with a response when the last one is sent."""
         self._connection = connection
         self._output = connection.output
         self._pump: Pump | None = None

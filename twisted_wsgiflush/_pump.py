@@ -100,17 +100,11 @@ class Pump:
     :param context: everything of the application's runs in it.
     """
 
-    # As they are in a response that is complete at once, which most are.
-    _pauses: Pauses | None = None
-    _app_iter: Iterable[bytes] | None = None
-    _iterator: Iterator[bytes] | FileBlocks = _NOTHING
-    _asking = False
+    # What few need; the others are in the instance, see Response.
     _application_failed = False
     _named_in_log = False
     _now = 0.0
-    _turn: IDelayedCall | None = None
     _consumer_pause: Pause | None = None
-    _begun: list[Callable[[], object]] | None = None
 
     def __init__(
         self,
@@ -129,6 +123,12 @@ class Pump:
         self._environ = environ
         self._error_log: ErrorLog = environ["wsgi.errors"]
         self._extensions = extensions
+        self._pauses: Pauses | None = None
+        self._app_iter: Iterable[bytes] | None = None
+        self._iterator: Iterator[bytes] | FileBlocks = _NOTHING
+        self._asking = False
+        self._turn: IDelayedCall | None = None
+        self._begun: list[Callable[[], object]] | None = None
 
     @property
     def pauses(self) -> Pauses:

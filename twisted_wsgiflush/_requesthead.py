@@ -12,7 +12,6 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable
-from functools import lru_cache
 from typing import TypeAlias
 from urllib.parse import unquote_to_bytes
 
@@ -22,11 +21,11 @@ from ._accesslog import Asked, what_is_asked
 from ._environ import port_of_host
 from ._rules import (
     ABSOLUTE_FORM,
-    SHORT_KEY,
+    HOST_AND_PORT,
+    HOST_IS_VALID,
     Refused,
+    Remembered,
     check_size,
-    host_and_port,
-    is_host,
     variable_of,
 )
 from ._types import Environ
@@ -212,8 +211,7 @@ class HeadReader:
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """There is a field; llhttp says so."""
-        known = _known if len(name) <= SHORT_KEY else _known.__wrapped__
-        variable, rule = known(name)
+        variable, rule = _FIELDS[name]
         # RFC 9112, 5.1: llhttp leaves a tab at the end.
         text = value.strip(b" \t").decode("latin-1")
         if rule is not None:
@@ -293,7 +291,7 @@ def _host(head: RequestHead, value: str) -> None:
     head.hosts += 1
     if head.hosts > 1:
         raise Refused(400, "A request must not have more than one Host header.")
-    if not is_host(value.encode("latin-1")):
+    if not HOST_IS_VALID[value.encode("latin-1")]:
         raise Refused(400, "The Host header is not a host and port.")
 
 
@@ -352,10 +350,12 @@ _RULES: dict[bytes, _Rule] = {
 }
 
 
-@lru_cache(maxsize=1024)
 def _known(name: bytes) -> tuple[str | None, _Rule | None]:
     """The key in environ for a field, and the rule for it."""
     return variable_of(name), _RULES.get(name.lower())
+
+
+_FIELDS = Remembered(_known)
 
 
 def _read_target(target: str, head: RequestHead) -> None:
@@ -381,7 +381,7 @@ def _not_in_origin_form(target: str, head: RequestHead) -> str:
     if target == "*" and head.method == "OPTIONS":
         return target
     match = ABSOLUTE_FORM.fullmatch(target.encode())
-    if match is None or not is_host(match["authority"]):
+    if match is None or not HOST_IS_VALID[match["authority"]]:
         raise Refused(400, "The request target is not a path.")
     # RFC 9112, 3.2.2: the Host header is to be ignored, though it has to be there.
     head.variables["HTTP_HOST"] = match["authority"].decode()
@@ -396,6 +396,6 @@ def _complete(head: RequestHead) -> None:
     variables.setdefault("CONTENT_TYPE", "")
     variables.setdefault("CONTENT_LENGTH", "")
     head.conditions = conditions_of(variables)
-    server_name, _ = host_and_port(variables.get("HTTP_HOST", ""))
+    server_name, _ = HOST_AND_PORT[variables.get("HTTP_HOST", "")]
     if server_name:
         variables["SERVER_NAME"] = server_name

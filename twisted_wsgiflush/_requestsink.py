@@ -62,22 +62,21 @@ class RequestSink:
 
     takes_files = False
 
-    _pump: Pump | None = None
-    # Whether something is written that was not pushed.
-    _unpushed = False
-    # Whether only the end of the connection tells where the body ends.
-    _close_delimited = False
-
     def __init__(self, request: Request, reactor: IReactorTime) -> None:
         self.head_only = request.method == b"HEAD"
         self._request = request
         self._reactor = reactor
         self._socket = socket_below(request)
         self.exact = self._socket is not None
-
-    @property
-    def full(self) -> bool:
+        self.full = self._is_full()
         """See :class:`twisted_wsgiflush._pump.Consumer`, as for the next ones."""
+        self._pump: Pump | None = None
+        # Whether something is written that was not pushed.
+        self._unpushed = False
+        # Whether only the end of the connection tells where the body ends.
+        self._close_delimited = False
+
+    def _is_full(self) -> bool:
         # The producer of the connection is paused then, whoever that was.
         if self._socket is not None:
             return self._socket.producerPaused
@@ -85,7 +84,6 @@ class RequestSink:
         # produces for it next has to ask, and there is no public way to.
         return getattr(self._request.channel, "_waitingForTransport", False)
 
-    @property
     def _is_lost(self) -> bool:
         """
         Whether the connection is lost.
@@ -100,13 +98,13 @@ class RequestSink:
 
     def attach(self, pump: Pump) -> None:
         """Have the connection pause the pump, and stop it."""
-        if self._is_lost:
+        if self._is_lost():
             pump.stopProducing()
             return
         self._pump = pump
         self._request.notifyFinish().addErrback(lambda reason: pump.stopProducing())
         self._request.registerProducer(pump, True)
-        if self.full:
+        if self._is_full():
             pump.pauseProducing()
 
     def turn_ends(self) -> None:
@@ -126,10 +124,10 @@ class RequestSink:
             and request.etag is None
             and request.lastModified is None
         ):
-            self._set_head(head)
+            before = self._head_on_the_wire(head)
             request.startedWriting = 1
             request.sentLength = len(body)
-            channel.write(self._head_on_the_wire(head) + body)
+            channel.write(before + body)
             request.finish()
         else:
             self.send_head(head, body=True, close=False)
@@ -138,20 +136,28 @@ class RequestSink:
             self.finish(close=False)
 
     def _head_on_the_wire(self, head: Head) -> bytes:
-        """What ``Request.write`` sends before the body."""
+        """Set the status and headers, and make of them what ``Request.write`` sends."""
         request = self._request
-        if request.cookies:
-            request.responseHeaders.setRawHeaders(b"Set-Cookie", request.cookies)
-        parts = [request.clientproto, b" %d %b\r\n" % (head.code, head.reason)]
-        for name, values in request.responseHeaders.getAllRawHeaders():
+        if head.special or request.cookies or request.clientproto != b"HTTP/1.1":
+            self._set_head(head)
+            if request.cookies:
+                request.responseHeaders.setRawHeaders(b"Set-Cookie", request.cookies)
+            begin = b"%b %d %b\r\n" % (request.clientproto, head.code, head.reason)
+            return begin + self._lines() + b"\r\n"
+        others = self._lines()
+        self._set_head(head)
+        return head.lines + others + b"\r\n"
+
+    def _lines(self) -> bytes:
+        lines: list[bytes] = []
+        for name, values in self._request.responseHeaders.getAllRawHeaders():
             for value in values:
-                parts += (name, b": ", value, b"\r\n")
-        parts.append(b"\r\n")
-        return b"".join(parts)
+                lines += (name, b": ", value, b"\r\n")
+        return b"".join(lines)
 
     def send_head(self, head: Head, *, body: bool, close: bool) -> None:
         """Send the status line and headers."""
-        if self._is_lost:
+        if self._is_lost():
             return
         request = self._request
         request.defaultContentType = None  # Site would add text/html.
@@ -213,7 +219,7 @@ class RequestSink:
         socket = self._socket
         # One that is about to disconnect does that as a result of doWrite, and the
         # result is for the reactor only.
-        if socket is None or socket.disconnecting or self._is_lost:
+        if socket is None or socket.disconnecting or self._is_lost():
             return
         if not self._unpushed:
             return
@@ -226,7 +232,7 @@ class RequestSink:
 
     def finish(self, *, close: bool) -> None:
         """The response is complete."""
-        if self._is_lost:
+        if self._is_lost():
             return
         self._detach()
         if close:
@@ -240,7 +246,7 @@ class RequestSink:
         Where the end of the connection ends the body, reset it, for nothing else
         can tell the client; what it has not read by then may be lost.
         """
-        if self._is_lost:
+        if self._is_lost():
             return
         self._detach()
         if self._close_delimited:

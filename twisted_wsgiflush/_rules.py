@@ -7,13 +7,12 @@ Expressions and pure functions; who asks decides what comes of it.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from functools import lru_cache, wraps
+from collections.abc import Callable, Sized
 from typing import TypeVar
 
 from twisted.internet.abstract import isIPv6Address
 
-_Key = TypeVar("_Key", str, bytes)
+_Key = TypeVar("_Key", bound=Sized)
 _Value = TypeVar("_Value")
 
 # RFC 9112, 3.2.2, with RFC 9110, 4.2.4: no userinfo.
@@ -52,19 +51,28 @@ def check_size(size: int, limit: int | None) -> None:
 SHORT_KEY = 256
 
 
-def remembered(function: Callable[[_Key], _Value]) -> Callable[[_Key], _Value]:
-    """Remember what it gives for a thousand keys that clients have sent lately."""
-    cached = lru_cache(maxsize=1024)(function)
-
-    @wraps(function)
-    def remembering(key: _Key) -> _Value:
-        return cached(key) if len(key) <= SHORT_KEY else function(key)
-
-    return remembering
+_MOST_KEYS = 1024
 
 
-# Clients ask for few hosts, and for each of them often.
-@remembered
+class Remembered(dict[_Key, _Value]):
+    """
+    What a function gives for keys that clients send; for those that were sent before,
+    without calling it.
+    """
+
+    def __init__(self, function: Callable[[_Key], _Value]) -> None:
+        super().__init__()
+        self._function = function
+
+    def __missing__(self, key: _Key) -> _Value:
+        value = self._function(key)
+        if len(key) <= SHORT_KEY:
+            if len(self) >= _MOST_KEYS:
+                self.clear()  # Few clients mean well if there are so many.
+            self[key] = value
+        return value
+
+
 def is_host(value: bytes) -> bool:
     """Whether this is what a Host header may say (RFC 9110, 7.2)."""
     match = _HOST.fullmatch(value)
@@ -73,7 +81,6 @@ def is_host(value: bytes) -> bool:
     return match["ipv6"] is None or isIPv6Address(match["ipv6"].decode())
 
 
-@remembered
 def host_and_port(host: str) -> tuple[str, str]:
     """The two parts of a Host header that is valid; the port may be empty."""
     end_of_address = host.find("]") + 1
@@ -81,7 +88,6 @@ def host_and_port(host: str) -> tuple[str, str]:
     return (host, "") if colon < 0 else (host[:colon], host[colon + 1 :])
 
 
-@remembered
 def variable_of(field_name: bytes) -> str | None:
     """
     The key in environ for a request header (RFC 3875, 4.1.18).
@@ -100,3 +106,9 @@ def variable_of(field_name: bytes) -> str | None:
     if name in (b"content-type", b"content-length"):
         return variable
     return "HTTP_" + variable
+
+
+# Clients ask for few hosts, and for each of them often.
+HOST_IS_VALID = Remembered(is_host)
+HOST_AND_PORT = Remembered(host_and_port)
+VARIABLES = Remembered(variable_of)

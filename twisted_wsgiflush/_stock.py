@@ -12,12 +12,10 @@ from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 from urllib.parse import unquote_to_bytes
 
-from twisted.internet.abstract import FileDescriptor
-from twisted.internet.interfaces import ISSLTransport
 from twisted.web.http import HTTPChannel, Request
 from twisted.web.server import Request as SiteRequest
 
-from ._rules import ABSOLUTE_FORM, Refused, is_host
+from ._rules import ABSOLUTE_FORM, HOST_IS_VALID, Refused
 
 # Of a request, by their names in canonical capitals.
 Fields: TypeAlias = Mapping[bytes, Sequence[bytes]]
@@ -51,7 +49,7 @@ def checked_fields(request: Request) -> Fields:
     if request.method == b"CONNECT":
         # RFC 9110, 9.3.6: a success would turn the connection into a tunnel.
         raise Refused(501, "This server is no proxy.")
-    if not request.path.startswith(b"/"):
+    if request.path[:1] != b"/":
         raise Refused(400, "The request target is not a path.")
     if b"#" in request.uri:
         # RFC 9112, 3.2: no form of target has a fragment.
@@ -62,7 +60,9 @@ def checked_fields(request: Request) -> Fields:
 def _what_is_wrong_with(hosts: Sequence[bytes], request: Request) -> str | None:
     """RFC 9112, 3.2: what to tell the client of its Host header."""
     if len(hosts) == 1:
-        return None if is_host(hosts[0]) else "The Host header is not a host and port."
+        if HOST_IS_VALID[hosts[0]]:
+            return None
+        return "The Host header is not a host and port."
     if hosts:
         return "A request must not have more than one Host header."
     # The rule is HTTP/1.1's: a request that came over another kind of channel, or
@@ -70,20 +70,6 @@ def _what_is_wrong_with(hosts: Sequence[bytes], request: Request) -> str | None:
     if request.clientproto == b"HTTP/1.1" and isinstance(request.channel, HTTPChannel):
         return "A request of HTTP/1.1 must have a Host header."
     return None
-
-
-def is_secure(request: Request) -> bool:
-    """
-    What ``Request.isSecure`` says.
-
-    That asks for an adapter to TLS, too, which takes 2.7 us; a socket has none.
-    """
-    transport = request.transport
-    if isinstance(transport, FileDescriptor) and not request._forceSSL:
-        secure: bool = ISSLTransport.providedBy(transport)
-    else:
-        secure = request.isSecure()
-    return secure
 
 
 def segments(request: SiteRequest) -> tuple[list[bytes], list[bytes]]:
@@ -100,6 +86,8 @@ def to_origin_form(request: SiteRequest) -> None:
     ``Site`` takes such a target for a path and begins in the middle of it.  Call at
     the root of a tree only, before any of the path is used up.
     """
+    if request.path[:1] == b"/":
+        return
     match = ABSOLUTE_FORM.fullmatch(request.path)
     if match is None:
         return

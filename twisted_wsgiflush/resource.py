@@ -121,9 +121,10 @@ class WSGIResource:
         """
         if not request.prepath:
             to_origin_form(request)
+        sink, secure = _sink(request, self.reactor)
         try:
             fields = checked_fields(request)
-            environ = environ_of(request, fields, self._common)
+            environ = environ_of(request, fields, self._common, secure=secure)
             if self._proxies is not None:
                 self._proxies.apply(environ, request.getClientAddress())
         except Refused as refused:
@@ -132,7 +133,6 @@ class WSGIResource:
         heed_connection_close(request, fields)
         name = f"{environ['REQUEST_METHOD']} {environ['REQUEST_URI']}"
         environ["wsgi.errors"] = ErrorLog(name)
-        sink = _sink(request, self.reactor)
         response = Response(sink, name)
         extensions = Extensions(
             self.reactor,
@@ -167,14 +167,20 @@ class _Leaf:
         self.putChild = resource.putChild
 
 
-def _sink(request: Request, reactor: IReactorTime) -> RequestSink:
-    """The sink that knows the kind of connection a request came by."""
+def _sink(request: Request, reactor: IReactorTime) -> tuple[RequestSink, bool]:
+    """
+    The sink that knows the kind of connection a request came by, and whether that is
+    TLS.
+    """
     if request.clientproto == b"HTTP/2":
-        return HTTP2Sink(request, reactor)
+        return HTTP2Sink(request, reactor), request.isSecure()
     sink = RequestSink(request, reactor)
-    if not sink.exact and request.isSecure():
-        return TLSSink(request, reactor)
-    return sink
+    if sink.exact:
+        # Nothing is between; Request.isSecure would ask for an adapter to TLS.
+        return sink, bool(request._forceSSL)
+    if request.isSecure():
+        return TLSSink(request, reactor), True
+    return sink, False
 
 
 def _refuse(request: Request, refused: Refused) -> None:
