@@ -5,6 +5,7 @@ HTTP/2, all without a network and with a clock that the test turns.
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,8 +25,10 @@ from connections import (
     giving,
     in_turn,
 )
+from twisted.internet import main
 from twisted.internet.error import ConnectionLost
 from twisted.internet.ssl import PrivateCertificate
+from twisted.internet.tcp import Connection
 from twisted.protocols.policies import WrappingFactory
 from twisted.web.http import HTTPChannel
 from twisted.web.resource import IResource, Resource
@@ -866,27 +869,61 @@ def client_behind(
     return client
 
 
-@pytest.mark.parametrize("connect", [Client, SocketClient])
-def test_a_response_of_one_block_is_one_write(connect, monkeypatch) -> None:
-    """Its head and its block, to whatever transport."""
+@pytest.mark.parametrize(
+    ("connect", "where"),
+    [(Client, (HTTPChannel, "write")), (SocketClient, (Connection, "writeSomeData"))],
+    ids=["no socket", "a socket"],
+)
+def test_a_response_of_one_block_is_one_write(connect, where, monkeypatch) -> None:
+    """Its head and its block, to whatever transport; and to a socket at once."""
     written = []
-    write = HTTPChannel.write
+    write = getattr(*where)
 
-    def noting(channel: HTTPChannel, data: bytes) -> None:
-        written.append(data)
-        write(channel, data)
+    def noting(transport: Any, data: bytes) -> Any:
+        written.append(bytes(data))
+        return write(transport, data)
 
-    monkeypatch.setattr(HTTPChannel, "write", noting)
+    monkeypatch.setattr(*where, noting)
     client = connect(giving([b"block"]))
 
     client.get()
-    client.read(3)
 
+    assert len(written) == 1
+    client.read(3)
     assert len(written) == 1
     head, _, body = written[0].partition(b"\r\n\r\n")
     assert b"\r\nContent-Length: 5\r\n" in head
     assert body == b"block"
     assert client.body == b"block"
+
+
+def test_what_the_kernel_does_not_take_of_one_block_follows() -> None:
+    """It waits with the transport, and so does the response after it."""
+    body = bytes(range(250)) * 200
+    client = SocketClient(giving([body]), limit=4608)
+    client.get()
+    client.get()
+    assert client.transport.dataBuffer or client.transport._tempDataBuffer
+
+    client.read(50)
+
+    heads_and_bodies = client.received.split(body)
+    assert len(heads_and_bodies) == 3
+    assert heads_and_bodies[2] == b""
+
+
+def test_a_socket_that_is_lost_takes_nothing_of_one_block() -> None:
+    """The transport finds that out by itself, later."""
+
+    def application(environ, start_response):
+        start_response("200 OK", [])
+        client.transport.socket.shutdown(socket.SHUT_RDWR)
+        return [b"block"]
+
+    client = SocketClient(application)
+    client.get()
+
+    assert client.transport.doWrite() is main.CONNECTION_LOST
 
 
 SOME_TIME = 1_000_000_000

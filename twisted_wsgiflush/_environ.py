@@ -30,6 +30,8 @@ _MOST_ADDRESSES = 1000
 # The same for every request.
 _CONSTANT: Environ = {
     "SERVER_SOFTWARE": f"twisted-wsgiflush/{VERSION}",
+    "CONTENT_TYPE": "",
+    "CONTENT_LENGTH": "",
     "wsgi.version": (1, 0),
     "wsgi.run_once": False,
     "wsgi.multithread": False,
@@ -58,7 +60,10 @@ class CommonEnviron:
 
         :param local: the address, of whatever kind.
         """
-        key = (getattr(local, "host", ""), getattr(local, "port", ""), secure)
+        try:
+            key = (local.host, local.port, secure)
+        except AttributeError:
+            key = ("", "", secure)
         known = self._known.get(key)
         if known is None:
             known = self._new(*key)
@@ -100,11 +105,10 @@ def environ_of(
     environ["PATH_INFO"] = _path(postpath)
     environ["QUERY_STRING"] = target.partition("?")[2]
     environ["REQUEST_URI"] = environ["RAW_URI"] = target
-    environ["CONTENT_TYPE"] = ""
-    # A body without a stated length was chunked, or came by HTTP/2; it is complete
-    # now, and applications that stop at CONTENT_LENGTH need one.
-    unstated = size or b"Transfer-Encoding" in fields
-    environ["CONTENT_LENGTH"] = str(size) if unstated else ""
+    if size or b"Transfer-Encoding" in fields:
+        # A body without a stated length was chunked, or came by HTTP/2; it is complete
+        # now, and applications that stop at CONTENT_LENGTH need one.
+        environ["CONTENT_LENGTH"] = str(size)
     environ["SERVER_PROTOCOL"] = request.clientproto.decode("latin-1")
     environ["REMOTE_ADDR"], environ["REMOTE_PORT"] = remote_environ(
         request.getClientAddress()
@@ -140,7 +144,11 @@ def _path(segments: list[bytes]) -> str:
 
 def remote_environ(remote: Any) -> tuple[str, str]:
     """REMOTE_ADDR and REMOTE_PORT of an address of whatever kind."""
-    return _text(getattr(remote, "host", "")), str(getattr(remote, "port", ""))
+    try:
+        host, port = remote.host, remote.port
+    except AttributeError:
+        return "", ""
+    return host if type(host) is str else _text(host), str(port)
 
 
 def port_of_host(environ: Environ) -> str:

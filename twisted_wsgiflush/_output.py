@@ -223,7 +223,7 @@ class KernelOutput:
 
     def unsent_below(self) -> int:
         """What the transport keeps."""
-        return _unsent(self._transport)
+        return unsent_by(self._transport)
 
     def close(self, *, half: bool = False) -> None:
         """Close the connection when the kernel has all."""
@@ -381,7 +381,7 @@ class TransportOutput:
 
     def unsent_below(self) -> int:
         """What the socket below keeps."""
-        return _unsent(_below(self._transport))
+        return unsent_by(_below(self._transport))
 
     def close(self, *, half: bool = False) -> None:
         """Close the connection, which such a transport does as a whole."""
@@ -424,7 +424,8 @@ def _below(transport: Any) -> Any:
     return transport
 
 
-def _unsent(transport: Any) -> int:
+def unsent_by(transport: Any) -> int:
+    """The bytes that a socket's transport keeps."""
     if not isinstance(transport, FileDescriptor):
         return 0
     unsent: int = len(transport.dataBuffer) - transport.offset + transport._tempDataLen

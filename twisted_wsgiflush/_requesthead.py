@@ -393,8 +393,6 @@ def _complete(head: RequestHead) -> None:
     variables = head.variables
     variables["REQUEST_METHOD"] = head.method
     variables["SERVER_PROTOCOL"] = "HTTP/1.0" if head.of_1_0 else "HTTP/1.1"
-    variables.setdefault("CONTENT_TYPE", "")
-    variables.setdefault("CONTENT_LENGTH", "")
     head.conditions = conditions_of(variables)
     server_name, _ = HOST_AND_PORT[variables.get("HTTP_HOST", "")]
     if server_name:

@@ -9,7 +9,6 @@ error then (F5).
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any
 
 from twisted.internet.abstract import FileDescriptor
@@ -19,8 +18,10 @@ from twisted.web.http import HTTPChannel
 from twisted.web.server import Request
 
 from ._head import Head
+from ._output import unsent_by
 from ._pauses import Pause
 from ._pump import Pump
+from ._rules import Remembered
 from ._stock import close_afterwards
 
 # From how many bytes on a body is not joined with its head.
@@ -42,14 +43,17 @@ def socket_below(request: Request) -> FileDescriptor | None:
     return None
 
 
-@lru_cache
-def _are_stock(request: type, channel: type) -> bool:
-    """Whether what is written goes out in Twisted's own way."""
+def _are_stock(classes: tuple[type, type]) -> bool:
+    """Whether a request and its channel send what is written in Twisted's own way."""
+    request, channel = classes
     return (
         getattr(request, "write", None) is Request.write
         and getattr(channel, "writeHeaders", None) is HTTPChannel.writeHeaders
         and getattr(channel, "write", None) is HTTPChannel.write
     )
+
+
+_STOCK = Remembered(_are_stock)
 
 
 class RequestSink:
@@ -118,22 +122,39 @@ class RequestSink:
             return  # As _is_lost.
         if (
             len(body) < LARGE
-            and _are_stock(type(request), type(channel))  # type: ignore[arg-type]
+            and _STOCK[type(request), type(channel)]
             # Who came before may have had something else in mind.
             and request._encoder is None  # type: ignore[redundant-expr]  # or Site's
             and request.etag is None
             and request.lastModified is None
         ):
-            before = self._head_on_the_wire(head)
+            data = self._head_on_the_wire(head) + body
             request.startedWriting = 1
             request.sentLength = len(body)
-            channel.write(before + body)
+            sent = self._send(data)
+            if sent < len(data):
+                channel.write(data[sent:])
             request.finish()
         else:
             self.send_head(head, body=True, close=False)
             if body:
                 self.write(body)
             self.finish(close=False)
+
+    def _send(self, data: bytes) -> int:
+        """
+        Hand to the kernel what it takes, where nothing waits to be sent before.
+
+        The reactor would have to watch the socket for this, and then to forget it.
+        """
+        socket = self._socket
+        if socket is None or not socket.connected or socket.disconnecting:
+            return 0
+        if unsent_by(socket):
+            return 0
+        sent = socket.writeSomeData(data)
+        # Or an error, which the transport finds, too.
+        return sent if isinstance(sent, int) else 0
 
     def _head_on_the_wire(self, head: Head) -> bytes:
         """Set the status and headers, and make of them what ``Request.write`` sends."""
