@@ -979,6 +979,7 @@ def test_the_end_of_a_short_body_after_the_client_has_left() -> None:
 BODILESS = [
     (GET, "204 No Content", [], False),
     (GET, "304 Not Modified", ["Content-Length: 3"], False),
+    (GET, "205 Reset Content", ["Content-Length: 0"], False),
     (GET, "100 Continue", [], True),
     (GET, "199 Odd", [], True),
     (HEAD, "200 OK", ["Content-Length: 3"], False),
@@ -1018,7 +1019,7 @@ def test_a_response_without_a_body(
     assert logged.at("error") == []
 
 
-@pytest.mark.parametrize("status", ["200 OK", "203 Odd", "205 Odd", "303 Odd"])
+@pytest.mark.parametrize("status", ["200 OK", "203 Odd", "206 Odd", "303 Odd"])
 def test_a_response_with_a_body(status: str) -> None:
     """What is not one of these has a body."""
 
@@ -1036,6 +1037,8 @@ UNDECLARED = [
     (GET, "204 No Content", [b"abc"], []),
     (GET, "304 Not Modified", [b"abc"], []),
     (GET, "304 Not Modified", [], []),
+    (GET, "205 Reset Content", [b"abc"], ["Content-Length: 0"]),
+    (GET, "205 Reset Content", [], ["Content-Length: 0"]),
     (GET, "100 Continue", [b"abc"], []),
     (HEAD, "204 No Content", [b"abc"], []),
     (HEAD, "200 OK", [b"abc"], ["Content-Length: 3"]),

@@ -15,7 +15,7 @@ from functools import lru_cache
 from typing import Any
 from wsgiref.util import is_hop_by_hop
 
-from twisted.web.http import NO_CONTENT, NOT_MODIFIED
+from twisted.web.http import NO_CONTENT, NOT_MODIFIED, RESET_CONTENT
 
 from .errors import InvalidHeaders, InvalidStatus, WrongType
 
@@ -30,6 +30,8 @@ _FIELD_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 _LENGTH = re.compile(r"[0-9]{1,99}")
 
 _LINE = b"%b: %b\r\n"
+
+_NO_BODY = frozenset({NO_CONTENT, RESET_CONTENT, NOT_MODIFIED})
 
 
 class Head:
@@ -67,8 +69,8 @@ class Head:
         self.headers = headers
         self.content_length = content_length
         self.special = special
-        # RFC 9110, 6.4.1.
-        self.may_have_body = code >= 200 and code != NO_CONTENT and code != NOT_MODIFIED
+        # RFC 9110, 6.4.1 and 15.3.6.
+        self.may_have_body = code >= 200 and code not in _NO_BODY
         """Whether a response that begins like this may have a body."""
         if lines is None:
             begin = b"HTTP/1.1 %d %b\r\n" % (code, reason)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Protocol, cast
 
 from twisted.logger import Logger
-from twisted.web.http import NOT_MODIFIED
+from twisted.web.http import NOT_MODIFIED, RESET_CONTENT
 
 from ._head import Head, checked_head
 from ._sendfile import Block, FileBlock
@@ -317,6 +317,9 @@ class Response:
         if not head.may_have_body and head.code != NOT_MODIFIED:
             # RFC 9110, 8.6: no Content-Length in 1xx and 204.
             head = head.without_length()
+            if head.code == RESET_CONTENT:
+                # RFC 9112, 6.3: it has a body to the letter, of 0 bytes.
+                head = head.with_length(0)
         if self._has_body:
             self._unsent = head.content_length
         else:

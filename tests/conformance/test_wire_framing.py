@@ -263,13 +263,23 @@ def test_interim_status_ends_the_connection(
         client.assert_closed()
 
 
-def test_reset_content_has_no_content(server: Server) -> None:
+@pytest.mark.parametrize("headers", [[], [length_of(4)]], ids=["no length", "length"])
+@pytest.mark.parametrize(("kind", "blocks", "write"), NO_BODIES)
+def test_reset_content_has_no_content(
+    server: Server,
+    headers: list[Any],
+    kind: str,
+    blocks: list[bytes],
+    write: list[bytes],
+) -> None:
     """RFC 9110, 15.3.6: 205 has a body of no bytes, and says so."""
-    spec = {"status": "205 Reset Content", "blocks": []}
+    spec: dict[str, Any] = {"status": "205 Reset Content", "headers": headers}
+    spec |= {"kind": kind, "blocks": blocks, "write": write}
     with server.connect() as client:
         client.send(request(app="respond", spec=spec))
         response = client.response()
         assert (response.status, response.body, response.complete) == (205, b"", True)
+        assert response.get("Content-Length") == b"0"
         client.assert_open()
 
 
