@@ -28,7 +28,6 @@ from connections import (
 from twisted.internet import main
 from twisted.internet.error import ConnectionLost
 from twisted.internet.ssl import PrivateCertificate
-from twisted.internet.tcp import Connection
 from twisted.protocols.policies import WrappingFactory
 from twisted.web.http import HTTPChannel
 from twisted.web.resource import IResource, Resource
@@ -869,32 +868,43 @@ def client_behind(
     return client
 
 
-@pytest.mark.parametrize(
-    ("connect", "where"),
-    [(Client, (HTTPChannel, "write")), (SocketClient, (Connection, "writeSomeData"))],
-    ids=["no socket", "a socket"],
-)
-def test_a_response_of_one_block_is_one_write(connect, where, monkeypatch) -> None:
-    """Its head and its block, to whatever transport; and to a socket at once."""
+@pytest.fixture
+def written(monkeypatch) -> list[bytes]:
+    """What is written to channels, each time."""
     written = []
-    write = getattr(*where)
+    write = HTTPChannel.write
 
-    def noting(transport: Any, data: bytes) -> Any:
-        written.append(bytes(data))
-        return write(transport, data)
+    def noting(channel: HTTPChannel, data: bytes) -> None:
+        written.append(data)
+        write(channel, data)
 
-    monkeypatch.setattr(*where, noting)
-    client = connect(giving([b"block"]))
+    monkeypatch.setattr(HTTPChannel, "write", noting)
+    return written
 
+
+def test_a_response_of_one_block_is_one_write(written: list[bytes]) -> None:
+    """Its head and its block."""
+    client = Client(giving([b"block"]))
     client.get()
-
-    assert len(written) == 1
     client.read(3)
+
     assert len(written) == 1
     head, _, body = written[0].partition(b"\r\n\r\n")
     assert b"\r\nContent-Length: 5\r\n" in head
     assert body == b"block"
     assert client.body == b"block"
+
+
+def test_a_response_of_one_block_is_with_the_kernel_at_once(
+    written: list[bytes],
+) -> None:
+    """The transport has nothing of it, and has not asked when there is room."""
+    client = SocketClient(giving([b"block"]))
+    client.get()
+
+    assert client.receive().endswith(b"\r\n\r\nblock")
+    assert written == []
+    assert client.transport not in client.clock.getWriters()
 
 
 def test_what_the_kernel_does_not_take_of_one_block_follows() -> None:

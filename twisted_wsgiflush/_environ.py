@@ -16,7 +16,7 @@ from twisted.web.server import Request
 
 from ._filewrapper import FileWrapper
 from ._input import InputStream
-from ._rules import HOST_AND_PORT, VARIABLES
+from ._rules import HOST_AND_PORT, VARIABLES, Remembered
 from ._stock import Fields, segments
 from ._types import Environ
 from ._version import VERSION
@@ -100,7 +100,7 @@ def environ_of(
     prepath, postpath = segments(request)
     target = request.uri.decode("latin-1")
     environ = common.at(request.getHost(), secure=secure).copy()
-    environ["REQUEST_METHOD"] = _text(request.method)
+    environ["REQUEST_METHOD"] = _WORDS[request.method]
     environ["SCRIPT_NAME"] = _path(prepath)
     environ["PATH_INFO"] = _path(postpath)
     environ["QUERY_STRING"] = target.partition("?")[2]
@@ -109,7 +109,7 @@ def environ_of(
         # A body without a stated length was chunked, or came by HTTP/2; it is complete
         # now, and applications that stop at CONTENT_LENGTH need one.
         environ["CONTENT_LENGTH"] = str(size)
-    environ["SERVER_PROTOCOL"] = request.clientproto.decode("latin-1")
+    environ["SERVER_PROTOCOL"] = _WORDS[request.clientproto]
     environ["REMOTE_ADDR"], environ["REMOTE_PORT"] = remote_environ(
         request.getClientAddress()
     )
@@ -132,6 +132,10 @@ def environ_of(
 def _text(value: bytes | str) -> str:
     # Some of Twisted's addresses have bytes, such as those of its HAProxy endpoint.
     return value.decode("latin-1") if isinstance(value, bytes) else value
+
+
+# Methods and versions of the protocol.
+_WORDS = Remembered(_text)
 
 
 def _joined(variable: str, values: Sequence[bytes]) -> bytes:

@@ -428,5 +428,7 @@ def unsent_by(transport: Any) -> int:
     """The bytes that a socket's transport keeps."""
     if not isinstance(transport, FileDescriptor):
         return 0
+    if not transport.dataBuffer and not transport._tempDataBuffer:
+        return 0  # Which is so most of the time.
     unsent: int = len(transport.dataBuffer) - transport.offset + transport._tempDataLen
     return unsent

@@ -147,14 +147,14 @@ class RequestSink:
 
         The reactor would have to watch the socket for this, and then to forget it.
         """
-        socket = self._socket
-        if socket is None or not socket.connected or socket.disconnecting:
+        socket: Any = self._socket
+        if socket is None or socket.disconnecting or unsent_by(socket):
             return 0
-        if unsent_by(socket):
-            return 0
-        sent = socket.writeSomeData(data)
-        # Or an error, which the transport finds, too.
-        return sent if isinstance(sent, int) else 0
+        try:
+            sent: int = socket.getHandle().send(data)
+        except OSError:
+            return 0  # Full, or lost, which the transport finds, too.
+        return sent
 
     def _head_on_the_wire(self, head: Head) -> bytes:
         """Set the status and headers, and make of them what ``Request.write`` sends."""

@@ -101,14 +101,16 @@ def to_origin_form(request: SiteRequest) -> None:
         request.requestHeaders.setRawHeaders(b"host", [match["authority"]])
 
 
-def heed_connection_close(request: Request, fields: Fields) -> None:
+def heed_connection_close(request: Request, values: Sequence[bytes]) -> None:
     """
     Close the connection after the response if the client wants that.
+
+    :param values: of the Connection headers.
 
     RFC 9112, 9.6: "close" may stand anywhere in a list of options, and in any of
     several Connection headers; the channel looks at words of the first one.
     """
-    for value in fields.get(b"Connection", ()):
+    for value in values:
         for option in value.split(b","):
             if option.strip(b" \t").lower() == b"close":
                 close_afterwards(request)

@@ -130,7 +130,8 @@ class WSGIResource:
         except Refused as refused:
             _refuse(request, refused)
             return NOT_DONE_YET
-        heed_connection_close(request, fields)
+        if b"Connection" in fields:
+            heed_connection_close(request, fields[b"Connection"])
         name = f"{environ['REQUEST_METHOD']} {environ['REQUEST_URI']}"
         environ["wsgi.errors"] = ErrorLog(name)
         response = Response(sink, name)
