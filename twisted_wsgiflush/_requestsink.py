@@ -128,7 +128,7 @@ class RequestSink:
             and request.etag is None
             and request.lastModified is None
         ):
-            data = self._head_on_the_wire(head) + body
+            data = b"".join([*self._head_on_the_wire(head), body])
             request.startedWriting = 1
             request.sentLength = len(body)
             sent = self._send(data)
@@ -156,7 +156,7 @@ class RequestSink:
             return 0  # Full, or lost, which the transport finds, too.
         return sent
 
-    def _head_on_the_wire(self, head: Head) -> bytes:
+    def _head_on_the_wire(self, head: Head) -> list[bytes]:
         """Set the status and headers, and make of them what ``Request.write`` sends."""
         request = self._request
         if head.special or request.cookies or request.clientproto != b"HTTP/1.1":
@@ -164,17 +164,18 @@ class RequestSink:
             if request.cookies:
                 request.responseHeaders.setRawHeaders(b"Set-Cookie", request.cookies)
             begin = b"%b %d %b\r\n" % (request.clientproto, head.code, head.reason)
-            return begin + self._lines() + b"\r\n"
-        others = self._lines()
+            return [begin, *self._lines()]
+        lines = [head.lines, *self._lines()]
         self._set_head(head)
-        return head.lines + others + b"\r\n"
+        return lines
 
-    def _lines(self) -> bytes:
+    def _lines(self) -> list[bytes]:
         lines: list[bytes] = []
         for name, values in self._request.responseHeaders.getAllRawHeaders():
             for value in values:
                 lines += (name, b": ", value, b"\r\n")
-        return b"".join(lines)
+        lines.append(b"\r\n")
+        return lines
 
     def send_head(self, head: Head, *, body: bool, close: bool) -> None:
         """Send the status line and headers."""
