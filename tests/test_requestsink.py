@@ -907,6 +907,25 @@ def test_a_response_of_one_block_is_with_the_kernel_at_once(
     assert client.transport not in client.clock.getWriters()
 
 
+def test_who_looks_on_sees_a_response_of_one_block() -> None:
+    """It goes by whatever is between the channel and the socket."""
+    client = WrappedClient(giving([b"block"]))
+    seen = []
+    wrapper = client.transport.protocol
+    write = wrapper.write
+
+    def looking(data: bytes) -> None:
+        seen.append(data)
+        write(data)
+
+    wrapper.write = looking
+    client.get()
+    client.read(3)
+
+    assert b"".join(seen) == client.received
+    assert client.received.endswith(b"\r\n\r\nblock")
+
+
 def test_what_the_kernel_does_not_take_of_one_block_follows() -> None:
     """It waits with the transport, and so does the response after it."""
     body = bytes(range(250)) * 200

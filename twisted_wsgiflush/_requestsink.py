@@ -147,8 +147,9 @@ class RequestSink:
 
         The reactor would have to watch the socket for this, and then to forget it.
         """
-        socket: Any = self._socket
-        if socket is None or socket.disconnecting or unsent_by(socket):
+        socket: Any = self._request.transport
+        # Who is in between may look on.
+        if socket is not self._socket or socket.disconnecting or unsent_by(socket):
             return 0
         try:
             sent: int = socket.getHandle().send(data)
