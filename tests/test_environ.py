@@ -575,6 +575,33 @@ async def test_a_request_of_http_2_has_the_same_keys() -> None:
 
 
 @ensureDeferred
+async def test_a_length_that_is_said_twice_is_one_number() -> None:
+    """Twisted lets that through on HTTP/2; applications call int() for it."""
+
+    def application(environ, start_response):
+        start_response("200 OK", [])
+        return [environ["CONTENT_LENGTH"].encode()]
+
+    lengths = [("content-length", "3")] * 2
+    answer = await http2.ask(application, *lengths, method="POST", body=b"abc")
+    assert answer.body == b"3"
+
+
+class Onion:
+    """An address that has a host, and no port."""
+
+    host = "onion.example"
+
+
+def test_an_address_without_a_port() -> None:
+    """Its host counts all the same."""
+    environ = environ_for(b"GET / HTTP/1.0\r\n\r\n", listener=Onion(), client=Onion())  # type: ignore[arg-type]
+    found = {key: environ[key] for key in environ if key[:6] in ("SERVER", "REMOTE")}
+    assert found["SERVER_NAME"] == found["REMOTE_ADDR"] == "onion.example"
+    assert (found["SERVER_PORT"], found["REMOTE_PORT"]) == ("80", "")
+
+
+@ensureDeferred
 async def test_host_and_authority_are_one_variable() -> None:
     """What a client of HTTP/2 says twice, the application is told once."""
 

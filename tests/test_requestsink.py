@@ -941,6 +941,33 @@ def test_what_the_kernel_does_not_take_of_one_block_follows() -> None:
     assert heads_and_bodies[2] == b""
 
 
+def written_before(body: bytes) -> WSGIApplication:
+    """An application that writes most of it, as old ones do."""
+
+    def application(environ, start_response):
+        start_response("200 OK", [("Content-Length", str(len(body)))])(body[:-1])
+        return [body[-1:]]
+
+    return application
+
+
+@pytest.mark.parametrize("application_for", [lambda b: giving([b]), written_before])
+def test_a_response_is_not_over_while_the_client_takes_it(application_for) -> None:
+    """Twisted gives a client a minute when it takes a request for finished."""
+    body = bytes(range(250)) * 4000
+    finished: list[object] = []
+    client = SocketClient(application_for(body), limit=4608)
+    client.site.log = finished.append
+
+    client.get()
+    client.clock.turn(100)
+    assert finished == []
+    client.read(400)
+
+    assert client.body == body
+    assert len(finished) == 1
+
+
 def test_a_socket_that_is_lost_takes_nothing_of_one_block() -> None:
     """The transport finds that out by itself, later."""
 

@@ -37,7 +37,7 @@ from ._neighbours import NeighbourChannel
 from ._output import Output, output_of
 from ._patience import Patience
 from ._pump import SLICE, Pump
-from ._requesthead import NO_HEAD
+from ._requesthead import NO_HEAD, SHORT
 from ._response import Response
 from ._rules import Refused
 from ._streamedinput import StreamedInput
@@ -278,7 +278,7 @@ class Channel(Protocol):
         end = len(data)
         try:
             # Most clients send one head, and nothing else until they are answered.
-            head = site.reader.known.get(data)
+            head = site.reader.known.get(data) if end < SHORT else None
             if head is None:
                 if data[0] in b"\r\n":
                     return self._skip_empty_lines()

@@ -54,7 +54,7 @@ class CommonEnviron:
 
     def at(self, local: Any, *, secure: bool) -> Environ:
         """
-        The same for the same address; to be copied.
+        Do not change it, copy it: most requests to an address share one.
 
         SERVER_PORT is empty where the address has none, as that of a UNIX socket.
 
@@ -63,7 +63,7 @@ class CommonEnviron:
         try:
             key = (local.host, local.port, secure)
         except AttributeError:
-            key = ("", "", secure)
+            key = (getattr(local, "host", ""), getattr(local, "port", ""), secure)
         known = self._known.get(key)
         if known is None:
             known = self._new(*key)
@@ -107,7 +107,8 @@ def environ_of(
     environ["REQUEST_URI"] = environ["RAW_URI"] = target
     if size or b"Transfer-Encoding" in fields:
         # A body without a stated length was chunked, or came by HTTP/2; it is complete
-        # now, and applications that stop at CONTENT_LENGTH need one.
+        # now, and applications that stop at CONTENT_LENGTH need one.  A stated one
+        # takes the place of this, below.
         environ["CONTENT_LENGTH"] = str(size)
     environ["SERVER_PROTOCOL"] = _WORDS[request.clientproto]
     environ["REMOTE_ADDR"], environ["REMOTE_PORT"] = remote_environ(
@@ -139,6 +140,8 @@ _WORDS = Remembered(_text)
 
 
 def _joined(variable: str, values: Sequence[bytes]) -> bytes:
+    if variable == "CONTENT_LENGTH":
+        return values[0]  # All are the same, or there is no request.
     return (b"; " if variable == "HTTP_COOKIE" else b",").join(values)
 
 
@@ -151,7 +154,7 @@ def remote_environ(remote: Any) -> tuple[str, str]:
     try:
         host, port = remote.host, remote.port
     except AttributeError:
-        return "", ""
+        host, port = getattr(remote, "host", ""), getattr(remote, "port", "")
     return host if type(host) is str else _text(host), str(port)
 
 

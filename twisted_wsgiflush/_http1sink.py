@@ -8,6 +8,7 @@ are with the kernel.  What becomes of the connection afterwards is the channel's
 from __future__ import annotations
 
 import enum
+from math import inf
 from typing import Protocol
 
 from ._head import Head
@@ -84,6 +85,8 @@ class HTTP1Sink:
         self.exact = True
         self.full = False
         """The connection begins with a response when the last one is sent."""
+        self.at_once = inf
+        """And it knows what the client has still to take."""
         self._connection = connection
         self._output = connection.output
         self._pump: Pump | None = None

@@ -28,6 +28,7 @@ from ._pauses import Pause, Pauses
 from ._response import Response
 from ._rules import Refused
 from ._sendfile import FileBlocks, blocks_of
+from ._states import HEADERS_SENT
 from ._types import Environ, WSGIApplication
 from .errors import ApplicationError, InputLost, ResponseError, WrongType
 
@@ -79,7 +80,11 @@ class Consumer(Protocol):
 
     @property
     def full(self) -> bool:
-        """Whether it has too much to send already, as of the response before."""
+        """Whether it had too much to send when the request began."""
+
+    @property
+    def at_once(self) -> float:
+        """Of how many bytes a body may be whose end does not wait for the client."""
 
     def turn_ends(self) -> None:
         """Let nothing wait for a block to come: none is asked for in this turn."""
@@ -100,7 +105,7 @@ class Pump:
     :param context: everything of the application's runs in it.
     """
 
-    # What few need; the others are in the instance, see Response.
+    # Few need these; what each request needs is set in __init__, as in Response.
     _application_failed = False
     _named_in_log = False
     _now = 0.0
@@ -222,8 +227,12 @@ class Pump:
         block = app_iter[0] if app_iter else b""
         if not isinstance(block, bytes) or self._extensions.due is not None:
             self._begin(app_iter)
-        elif self._consumer.full:
-            # Behind responses that the client does not read, this one waits.
+        elif (
+            self._consumer.full
+            or response.state is HEADERS_SENT
+            or len(block) > self._consumer.at_once
+        ):
+            # Behind what the client does not read this one waits, or its end does.
             response.declare_length(len(block))
             self._begin(app_iter)
         else:

@@ -148,7 +148,7 @@ class HeadReader:
         self._refused: Refused | None = None
         self._parser = httptools.HttpRequestParser(self)
         self.known: dict[bytes, RequestHead] = {}
-        """Heads that have come before."""
+        """Those below ``SHORT`` that came lately; the channel looks here first."""
 
     def read(self, data: bytes) -> RequestHead:
         """
@@ -350,12 +350,12 @@ _RULES: dict[bytes, _Rule] = {
 }
 
 
-def _known(name: bytes) -> tuple[str | None, _Rule | None]:
+def _field(name: bytes) -> tuple[str | None, _Rule | None]:
     """The key in environ for a field, and the rule for it."""
     return variable_of(name), _RULES.get(name.lower())
 
 
-_FIELDS = Remembered(_known)
+_FIELDS = Remembered(_field)
 
 
 def _read_target(target: str, head: RequestHead) -> None:
@@ -389,7 +389,7 @@ def _not_in_origin_form(target: str, head: RequestHead) -> str:
 
 
 def _complete(head: RequestHead) -> None:
-    """Say what follows from the rest, and what is not said."""
+    """Say what follows from the rest."""
     variables = head.variables
     variables["REQUEST_METHOD"] = head.method
     variables["SERVER_PROTOCOL"] = "HTTP/1.0" if head.of_1_0 else "HTTP/1.1"

@@ -4,7 +4,7 @@ A response's way to the client through the stock ``twisted.web.http.Request``.
 It decides what the response's words mean on HTTP/1.1 and 1.0, and when what was sent
 is with the kernel, or, for a transport that cannot tell, has most likely been handed
 over.  Nothing of a ``Request`` is called after its connection is lost: it raises an
-error then (F5).
+error then (F5), but for ``write``.
 """
 
 from __future__ import annotations
@@ -44,7 +44,10 @@ def socket_below(request: Request) -> FileDescriptor | None:
 
 
 def _are_stock(classes: tuple[type, type]) -> bool:
-    """Whether a request and its channel send what is written in Twisted's own way."""
+    """
+    Whether writing to a request and its channel, of these classes, is Twisted's own
+    code: then its bytes may be made and sent here.
+    """
     request, channel = classes
     return (
         getattr(request, "write", None) is Request.write
@@ -65,6 +68,8 @@ class RequestSink:
     """
 
     takes_files = False
+    at_once = LARGE
+    """To Twisted a request is over with its end, and the client has a minute then."""
 
     def __init__(self, request: Request, reactor: IReactorTime) -> None:
         self.head_only = request.method == b"HEAD"
@@ -73,7 +78,7 @@ class RequestSink:
         self._socket = socket_below(request)
         self.exact = self._socket is not None
         self.full = self._is_full()
-        """See :class:`twisted_wsgiflush._pump.Consumer`, as for the next ones."""
+        """See :class:`twisted_wsgiflush._pump.Consumer`."""
         self._pump: Pump | None = None
         # Whether something is written that was not pushed.
         self._unpushed = False
@@ -92,13 +97,14 @@ class RequestSink:
         """
         Whether the connection is lost.
 
-        Until a pump is attached, which watches it, no turn of the reactor passes; so
-        it is lost then only to an application that runs the reactor itself.
+        No turn of the reactor passes before ``attach``, from where on the pump hears
+        of it; so until then only an application that runs the reactor itself finds it
+        lost.
         """
         return self._request.channel is None
 
     def watch(self, pump: Pump) -> None:
-        """Tell the pump when it is lost before it is attached; a connection is not."""
+        """Nothing to do: a connection is lost after ``attach``, see ``_is_lost``."""
 
     def attach(self, pump: Pump) -> None:
         """Have the connection pause the pump, and stop it."""
@@ -121,8 +127,7 @@ class RequestSink:
         if channel is None:
             return  # As _is_lost.
         if (
-            len(body) < LARGE
-            and _STOCK[type(request), type(channel)]
+            _STOCK[type(request), type(channel)]
             # Who came before may have had something else in mind.
             and request._encoder is None  # type: ignore[redundant-expr]  # or Site's
             and request.etag is None
@@ -147,15 +152,14 @@ class RequestSink:
 
         The reactor would have to watch the socket for this, and then to forget it.
         """
-        socket: Any = self._request.transport
-        # Who is in between may look on.
-        if socket is not self._socket or socket.disconnecting or unsent_by(socket):
+        transport: Any = self._request.transport
+        # What is between them has to see what is sent.
+        direct = transport is self._socket
+        if not direct or transport.disconnecting or unsent_by(transport):
             return 0
-        try:
-            sent: int = socket.getHandle().send(data)
-        except OSError:
-            return 0  # Full, or lost, which the transport finds, too.
-        return sent
+        sent = transport.writeSomeData(data)
+        # Or an error, which the transport will find, too.
+        return sent if isinstance(sent, int) else 0
 
     def _head_on_the_wire(self, head: Head) -> list[bytes]:
         """Set the status and headers, and make of them what ``Request.write`` sends."""
@@ -242,9 +246,9 @@ class RequestSink:
         socket = self._socket
         # One that is about to disconnect does that as a result of doWrite, and the
         # result is for the reactor only.
-        if socket is None or socket.disconnecting or self._is_lost():
+        if socket is None or not self._unpushed:
             return
-        if not self._unpushed:
+        if socket.disconnecting or self._is_lost():
             return
         self._unpushed = False
         # It says resumeProducing when nothing is left, to a producer that is paused.

@@ -318,7 +318,7 @@ class Response:
             # RFC 9110, 8.6: no Content-Length in 1xx and 204.
             head = head.without_length()
             if head.code == RESET_CONTENT:
-                # RFC 9112, 6.3: it has a body to the letter, of 0 bytes.
+                # RFC 9110, 15.3.6; its end is found as that of any other.
                 head = head.with_length(0)
         if self._has_body:
             self._unsent = head.content_length

@@ -46,18 +46,17 @@ def check_size(size: int, limit: int | None) -> None:
         raise Refused(413, f"The body must not have more than {limit} bytes.")
 
 
-# Longer ones are not remembered: they are no client's that means well, and a thousand
-# of them would take tens of megabytes.
+# Bytes of a key up to which it is remembered, for a longer one is no client's that
+# means well, and a thousand of them would take tens of megabytes; and how many are.
 SHORT_KEY = 256
-
-
 _MOST_KEYS = 1024
 
 
 class Remembered(dict[_Key, _Value]):
     """
-    What a function gives for keys that clients send; for those that were sent before,
-    without calling it.
+    What a function gives for a key; it is called once for one that comes again.
+
+    Ask by ``[key]``: ``get`` does not call it.
     """
 
     def __init__(self, function: Callable[[_Key], _Value]) -> None:

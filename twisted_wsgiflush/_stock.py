@@ -105,10 +105,10 @@ def heed_connection_close(request: Request, values: Sequence[bytes]) -> None:
     """
     Close the connection after the response if the client wants that.
 
-    :param values: of the Connection headers.
-
     RFC 9112, 9.6: "close" may stand anywhere in a list of options, and in any of
     several Connection headers; the channel looks at words of the first one.
+
+    :param values: of the Connection headers.
     """
     for value in values:
         for option in value.split(b","):
