@@ -957,7 +957,8 @@ def test_a_response_is_not_over_while_the_client_takes_it(application_for) -> No
     body = bytes(range(250)) * 4000
     finished: list[object] = []
     client = SocketClient(application_for(body), limit=4608)
-    client.site.log = finished.append
+    site: Any = client.site
+    site.log = finished.append
 
     client.get()
     client.clock.turn(100)

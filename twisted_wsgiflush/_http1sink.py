@@ -86,7 +86,7 @@ class HTTP1Sink:
         self.full = False
         """The connection begins with a response when the last one is sent."""
         self.at_once = inf
-        """And it knows what the client has still to take."""
+        """And it goes on when the client has taken all of it."""
         self._connection = connection
         self._output = connection.output
         self._pump: Pump | None = None
@@ -118,6 +118,10 @@ class HTTP1Sink:
     def takes_files(self) -> bool:
         """See :class:`twisted_wsgiflush._pump.Consumer`."""
         return isinstance(self._output, KernelOutput)
+
+    def is_full(self) -> bool:
+        """As for ``at_once``."""
+        return False
 
     def attach(self, pump: Pump) -> None:
         """Pause the pump while something is not with the kernel."""

@@ -82,6 +82,9 @@ class Consumer(Protocol):
     def full(self) -> bool:
         """Whether it had too much to send when the request began."""
 
+    def is_full(self) -> bool:
+        """Whether it has by now, of this response, too."""
+
     @property
     def at_once(self) -> float:
         """Of how many bytes a body may be whose end does not wait for the client."""
@@ -229,8 +232,8 @@ class Pump:
             self._begin(app_iter)
         elif (
             self._consumer.full
-            or response.state is HEADERS_SENT
             or len(block) > self._consumer.at_once
+            or (response.state is HEADERS_SENT and self._consumer.is_full())
         ):
             # Behind what the client does not read this one waits, or its end does.
             response.declare_length(len(block))

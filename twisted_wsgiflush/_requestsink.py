@@ -77,7 +77,7 @@ class RequestSink:
         self._reactor = reactor
         self._socket = socket_below(request)
         self.exact = self._socket is not None
-        self.full = self._is_full()
+        self.full = self.is_full()
         """See :class:`twisted_wsgiflush._pump.Consumer`."""
         self._pump: Pump | None = None
         # Whether something is written that was not pushed.
@@ -85,7 +85,8 @@ class RequestSink:
         # Whether only the end of the connection tells where the body ends.
         self._close_delimited = False
 
-    def _is_full(self) -> bool:
+    def is_full(self) -> bool:
+        """See :class:`twisted_wsgiflush._pump.Consumer`, as for the next ones."""
         # The producer of the connection is paused then, whoever that was.
         if self._socket is not None:
             return self._socket.producerPaused
@@ -114,7 +115,7 @@ class RequestSink:
         self._pump = pump
         self._request.notifyFinish().addErrback(lambda reason: pump.stopProducing())
         self._request.registerProducer(pump, True)
-        if self._is_full():
+        if self.is_full():
             pump.pauseProducing()
 
     def turn_ends(self) -> None:
