@@ -212,6 +212,33 @@ def test_a_lost_connection_closes_once(connect, limit, turns) -> None:
     assert client.clock.getDelayedCalls() == []
 
 
+@pytest.mark.parametrize("connect", [Client, SocketClient], ids=["no socket", "socket"])
+@pytest.mark.parametrize("method", [b"GET", b"HEAD"])
+@pytest.mark.parametrize("fails", [False, True], ids=["goes on", "fails"])
+@pytest.mark.parametrize("written", [0, 2], ids=["", "has written"])
+def test_a_connection_that_is_lost_in_the_call_is_left_alone(
+    connect, method, fails, written, logged: Logged
+) -> None:
+    """An application that runs the reactor itself may find its client gone."""
+
+    def application(environ, start_response):
+        write = start_response("200 OK", [LENGTH])
+        client.leave()
+        for block in BLOCKS[:written]:
+            write(block)
+        if fails:
+            raise Boom
+        return [b"".join(BLOCKS[written:])]
+
+    client = connect(application)
+    client.send(GET.replace(b"GET", method))
+
+    client.turn(3)
+
+    assert len(logged.flush(Boom)) == fails
+    assert logged.events == []
+
+
 def yielding(environ, start_response):
     start_response("200 OK", [LENGTH])
     yield from BLOCKS
