@@ -21,10 +21,16 @@ from twisted.logger import ILogObserver, LogEvent, LogLevel, globalLogPublisher
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+# By which coverage has Python measure a process from its start.
+_COVERAGE = "COVERAGE_PROCESS_CONFIG"
+_coverage_of_processes = pytest.StashKey["str | None"]()
+
 
 def pytest_configure(config: pytest.Config) -> None:
     """Servers that tests start in processes of their own run on the same reactor."""
     os.environ["REACTOR_OF_SERVERS"] = config.getoption("reactor")
+    if hasattr(config, "workerinput"):
+        config.stash[_coverage_of_processes] = os.environ.pop(_COVERAGE, None)
 
 
 def pytest_collection_modifyitems(
@@ -101,6 +107,19 @@ def logged(request: pytest.FixtureRequest) -> Iterator[Logged]:
         globalLogPublisher.removeObserver(logged)
     left = [e["log_failure"] for e in logged.events if "log_failure" in e]
     assert not left, "\n".join(failure.getTraceback() for failure in left)
+
+
+@pytest.fixture
+def measured(pytestconfig: pytest.Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    Let coverage measure the processes, too, that the test starts.
+
+    It is for those who run what no other test does in its own process: measured, a
+    server takes twice as long.
+    """
+    value = pytestconfig.stash.get(_coverage_of_processes, None)
+    if value is not None:
+        monkeypatch.setenv(_COVERAGE, value)
 
 
 @pytest.fixture(params=DOORS)

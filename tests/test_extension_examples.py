@@ -145,6 +145,7 @@ async def test_wsgi2() -> None:
     assert refused.startswith(b"HTTP/1.1 400 ")
 
 
+@pytest.mark.usefixtures("measured")
 def test_wsgi2_on_the_command_line() -> None:
     """Its option serves the example as it is."""
     with serving("--wsgi2", "examples/wsgi2.py", cwd=CHECKOUT) as server:

@@ -106,6 +106,7 @@ def received_until(client: socket.socket, end: bytes) -> bytes:
 # -- serving, and its end -------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("measured")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @every_door
 def test_serves_until_a_signal(
@@ -135,6 +136,7 @@ def test_signal_as_soon_as_it_is_ready(write: Write, tmp_path: Path, door: str) 
     assert ended.status == 0
 
 
+@pytest.mark.usefixtures("measured")
 @pytest.mark.one_reactor
 def test_installed_command(write: Write, tmp_path: Path) -> None:
     """The installed command serves as the module does."""
@@ -362,6 +364,7 @@ def test_mount(write: Write, tmp_path: Path, site: str) -> None:
         assert server.request("/page").status == 404
 
 
+@pytest.mark.usefixtures("measured")
 @both_sites
 def test_static(write: Write, tmp_path: Path, site: str) -> None:
     """Directories of files stand beside the application, which has all the rest."""
@@ -379,6 +382,8 @@ def test_static(write: Write, tmp_path: Path, site: str) -> None:
         assert server.get("/pages/") == b"<p>index"
         assert server.get("/static/") == b"hello"
         assert server.request("/static/css/").status == 404
+        assert server.request("/static/css/%00").status == 404
+        assert server.stop().status == 0
 
 
 @every_door

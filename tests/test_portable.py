@@ -40,11 +40,8 @@ from twisted_wsgiflush.portable import portable
 APPLICATIONS = Path(__file__).parent / "applications"
 EVERYWHERE = "everywhere:application"
 ADDRESS = "127.0.0.1:0"
-ENVIRONMENT = {
-    **os.environ,
-    # Wherever the tests are run from.
-    "PYTHONPATH": os.pathsep.join([str(APPLICATIONS.parent.parent), *sys.path]),
-}
+# Wherever the tests are run from.
+PYTHONPATH = os.pathsep.join([str(APPLICATIONS.parent.parent), *sys.path])
 
 WSGIREF = """
 import sys, wsgiref.simple_server
@@ -120,6 +117,11 @@ class Fifo:
         return self._lines.pop(0)
 
 
+def environment() -> dict[str, str]:
+    """For the servers and their applications."""
+    return {**os.environ, "PYTHONPATH": PYTHONPATH}
+
+
 @contextmanager
 def over_http(port: int, target: str, method: str, body: bytes, **headers: str) -> Any:
     """Ask a server."""
@@ -134,7 +136,7 @@ def through_cgi(target: str, method: str, body: bytes, **headers: str) -> Any:
     """Do what a web server does for a CGI program (RFC 3875)."""
     path, _, query = target.partition("?")
     environ = {
-        **ENVIRONMENT,
+        **environment(),
         **{f"HTTP_{n.upper().replace('-', '_')}": headers[n] for n in headers},
         "GATEWAY_INTERFACE": "CGI/1.1",
         "REQUEST_METHOD": method,
@@ -177,7 +179,7 @@ def serving(command: list[str]) -> Iterator[int]:
     with subprocess.Popen(
         [sys.executable, *command],
         cwd=APPLICATIONS,
-        env=ENVIRONMENT,
+        env=environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -237,6 +239,7 @@ def ask(server: str | int, tmp_path: Path, fifo: Fifo) -> Asking:
     return ask
 
 
+@pytest.mark.usefixtures("measured")
 def test_each_key_is_there(ask: Asking) -> None:
     """Every key of the contract is in environ, and of its type."""
     with ask("keys") as response:
@@ -527,6 +530,7 @@ async def test_what_a_request_has_begun_is_over_with_it() -> None:
     assert over == [threading.get_ident()]  # In the reactor's thread.
 
 
+@pytest.mark.usefixtures("measured")
 def test_a_reactor_that_has_ended_does_not_run_again() -> None:
     """Without a reactor that runs it says so, and does not wait for one."""
     program = """
@@ -542,7 +546,7 @@ threading.Thread(target=application, args=({}, None)).start()
 """
     ran = subprocess.run(
         [sys.executable, "-c", program],
-        env=ENVIRONMENT,
+        env=environment(),
         stdout=subprocess.PIPE,
         text=True,
         timeout=20,
@@ -929,6 +933,25 @@ async def test_start_response_replaces_what_is_not_sent() -> None:
 
     await asked.to(application)
     assert (asked.status, asked.blocks) == ("500 Oh", [])
+
+
+@ensureDeferred
+async def test_start_response_raises_what_comes_too_late() -> None:
+    """With the head on its way, ``exc_info`` is the application's to handle."""
+    asked = Asked()
+    raised = []
+
+    def application(environ: Any, start_response: Any) -> Any:
+        start_response("200 OK", [])
+        yield b"block"
+        error = ValueError()
+        try:
+            start_response("500 Oh", [], (ValueError, error, None))
+        except ValueError as same:
+            raised.append(same is error)
+
+    await asked.to(application)
+    assert (asked.status, asked.blocks, raised) == ("200 OK", [b"block"], [True])
 
 
 @pytest.mark.parametrize(
