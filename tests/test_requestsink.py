@@ -5,6 +5,7 @@ HTTP/2, all without a network and with a clock that the test turns.
 
 from __future__ import annotations
 
+import re
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -33,6 +34,7 @@ from twisted.web.http import HTTPChannel
 from twisted.web.resource import IResource, Resource
 from twisted.web.server import Request, Site
 
+from twisted_wsgiflush._pump import SLICE
 from twisted_wsgiflush._types import WSGIApplication
 from twisted_wsgiflush.testing import GET, serve
 
@@ -922,16 +924,87 @@ def test_a_response_of_one_block_is_one_write(written: list[bytes]) -> None:
     assert client.body == b"block"
 
 
-def test_a_response_of_one_block_is_with_the_kernel_at_once(
+def connected_to_the_same(client: SocketClient) -> SocketClient:
+    """Another client of the same site."""
+    other = object.__new__(type(client))
+    other.clock, other.site, other.received = client.clock, client.site, b""
+    other.connect(65536)
+    return other
+
+
+def test_responses_of_one_block_leave_at_the_end_of_the_turn(
     written: list[bytes],
 ) -> None:
-    """The transport has nothing of it, and has not asked when there is room."""
-    client = SocketClient(giving([b"block"]))
-    client.get()
+    """All of them; and the reactor is not asked for when there is room."""
+    clients = [SocketClient(giving([b"block"]))]
+    clients += [connected_to_the_same(clients[0]) for _ in range(2)]
+    for client in clients:
+        client.get()
+    assert [client.receive() for client in clients] == [b"", b"", b""]
 
-    assert client.receive().endswith(b"\r\n\r\nblock")
+    client.turn()
+
+    for client in clients:
+        assert client.receive().endswith(b"\r\n\r\nblock")
+        assert client.transport not in client.clock.getWriters()
     assert written == []
-    assert client.transport not in client.clock.getWriters()
+    assert client.clock.getDelayedCalls() == []
+
+
+def test_responses_of_one_block_wait_for_no_longer_than_a_slice() -> None:
+    """However many others there are in the turn."""
+
+    def application(environ, start_response):
+        clients[0].clock.rightNow += SLICE
+        start_response("200 OK", [])
+        return [b"block"]
+
+    clients = [SocketClient(application)]
+    clients += [connected_to_the_same(clients[0]) for _ in range(2)]
+    for client in clients:
+        client.get()
+
+    received = [client.receive()[-5:] for client in clients]
+    assert received == [b"block", b"block", b""]
+    client.turn()
+    assert client.receive()[-5:] == b"block"
+    assert client.clock.getDelayedCalls() == []
+
+
+def test_the_last_response_of_one_block_leaves_before_the_connection_ends() -> None:
+    """Whoever comes first, the reactor or the batch."""
+    client = SocketClient(giving([b"block"]))
+    client.send(GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
+
+    client.read(2)
+
+    assert client.body == b"block"
+    assert client.transport.disconnecting
+    assert client.clock.getDelayedCalls() == []
+
+
+def test_a_client_that_leaves_before_its_response_of_one_block_does() -> None:
+    """The others get theirs."""
+    client = SocketClient(giving([b"block"]))
+    other = connected_to_the_same(client)
+    client.get()
+    other.get()
+
+    client.leave()
+    other.turn()
+
+    assert other.receive().endswith(b"\r\n\r\nblock")
+
+
+def test_a_batch_is_followed_by_what_is_written_after_it() -> None:
+    """By another resource, or by a channel that refuses what comes next."""
+    client = SocketClient(giving([b"block"]))
+    client.send(GET + b"GET / HTTP/1.1\r\nHost: a\r\nno field\r\n\r\n")
+
+    client.read(3)
+
+    assert re.findall(rb"HTTP/1.1 (\d+)", client.received) == [b"200", b"400"]
+    assert client.body.startswith(b"block")
 
 
 def test_who_looks_on_sees_a_response_of_one_block() -> None:
@@ -1128,8 +1201,9 @@ def test_a_client_that_is_found_gone_by_its_response_is_no_error() -> None:
         return [b"block"]
 
     client = SocketClient(application)
-
     client.get()
+
+    client.turn()
 
     assert client.clock.getWriters() == [client.transport]
     assert isinstance(client.transport.doWrite(), ConnectionLost)

@@ -23,7 +23,7 @@ from zope.interface import implementer
 from ._head import Head
 from ._pauses import Pause
 from ._pump import Pump
-from ._requestsink import RequestSink
+from ._requestsink import Batch, RequestSink
 
 # RFC 9113, 7.  What Twisted would say, NO_ERROR, some clients take for the end.
 INTERNAL_ERROR = 2
@@ -67,8 +67,8 @@ def _is_open(stream: Any) -> bool:
 class HTTP2Sink(RequestSink):
     """A stream, which sends a response when and as far as its client lets it."""
 
-    def __init__(self, request: Request, reactor: IReactorTime) -> None:
-        super().__init__(request, reactor)
+    def __init__(self, request: Request, reactor: IReactorTime, batch: Batch) -> None:
+        super().__init__(request, reactor, batch)
         self._stream: Any = request.channel
         self._registered = False
         self._pause: Pause | None = None

@@ -20,7 +20,7 @@ from twisted.web.server import Request
 from ._head import Head
 from ._output import unsent_by
 from ._pauses import Pause
-from ._pump import Pump
+from ._pump import SLICE, Pump
 from ._rules import Remembered
 from ._stock import close_afterwards
 
@@ -59,6 +59,50 @@ def _are_stock(classes: tuple[type, type]) -> bool:
 _STOCK = Remembered(_are_stock)
 
 
+class Batch:
+    """
+    Whole responses of one turn of the reactor, which leave together at its end.
+
+    One after the other they take less time than each between two requests: the
+    processor finds in its caches what the one needs, or what the other does.  None
+    waits for longer than a slice, but for an application that blocks the reactor.
+
+    They are in their transports meanwhile, before whatever else is written there.
+    """
+
+    def __init__(self, reactor: IReactorTime) -> None:
+        self._reactor = reactor
+        self._sockets: list[FileDescriptor] = []
+        self._slice_ends = 0.0
+        self._due = False
+
+    def add(self, socket: FileDescriptor, data: bytes) -> None:
+        """Send some bytes by a socket that has nothing unsent, and is not closing."""
+        socket.dataBuffer = data
+        now = self._reactor.seconds()
+        if not self._sockets:
+            self._slice_ends = now + SLICE
+            if not self._due:
+                self._due = True
+                self._reactor.callLater(0, self._turn_ends)
+        self._sockets.append(socket)
+        if now >= self._slice_ends:
+            self._send()
+
+    def _turn_ends(self) -> None:
+        self._due = False
+        self._send()
+
+    def _send(self) -> None:
+        sockets, self._sockets = self._sockets, []
+        for socket in sockets:
+            # Else the reactor does it, or nobody can.
+            if socket.connected and not socket.disconnecting:
+                socket.doWrite()
+                if unsent_by(socket):
+                    socket.startWriting()
+
+
 class RequestSink:
     """
     HTTP/1.1 and 1.0 on a TCP or UNIX socket.
@@ -71,10 +115,11 @@ class RequestSink:
     at_once = LARGE
     """To Twisted a request is over with its end, and the client has a minute then."""
 
-    def __init__(self, request: Request, reactor: IReactorTime) -> None:
+    def __init__(self, request: Request, reactor: IReactorTime, batch: Batch) -> None:
         self.head_only = request.method == b"HEAD"
         self._request = request
         self._reactor = reactor
+        self._batch = batch
         self._socket = socket_below(request)
         self.exact = self._socket is not None
         self.full = self.is_full()
@@ -137,30 +182,19 @@ class RequestSink:
             data = b"".join([*self._head_on_the_wire(head), body])
             request.startedWriting = 1
             request.sentLength = len(body)
-            sent = self._send(data)
-            if sent < len(data):
-                channel.write(data[sent:])
+            transport: Any = request.transport
+            # What is between the channel and the socket has to see what is sent.
+            direct = transport is self._socket
+            if direct and not transport.disconnecting and not unsent_by(transport):
+                self._batch.add(transport, data)
+            else:
+                channel.write(data)
             request.finish()
         else:
             self.send_head(head, body=True, close=False)
             if body:
                 self.write(body)
             self.finish(close=False)
-
-    def _send(self, data: bytes) -> int:
-        """
-        Hand to the kernel what it takes, where nothing waits to be sent before.
-
-        The reactor would have to watch the socket for this, and then to forget it.
-        """
-        transport: Any = self._request.transport
-        # What is between them has to see what is sent.
-        direct = transport is self._socket
-        if not direct or transport.disconnecting or unsent_by(transport):
-            return 0
-        sent = transport.writeSomeData(data)
-        # Or an error, which the transport will find, too.
-        return sent if isinstance(sent, int) else 0
 
     def _head_on_the_wire(self, head: Head) -> list[bytes]:
         """Set the status and headers, and make of them what ``Request.write`` sends."""
@@ -305,8 +339,8 @@ class TLSSink(RequestSink):
     before the pump, which this holds, can take a step: that was asked for later.
     """
 
-    def __init__(self, request: Request, reactor: IReactorTime) -> None:
-        super().__init__(request, reactor)
+    def __init__(self, request: Request, reactor: IReactorTime, batch: Batch) -> None:
+        super().__init__(request, reactor, batch)
         self._turn: IDelayedCall | None = None
         self._pause: Pause | None = None
 

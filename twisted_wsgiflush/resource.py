@@ -20,7 +20,7 @@ from ._extensions import Extensions, constants
 from ._forwarded import TrustedProxies
 from ._http2sink import HTTP2Sink
 from ._pump import Pump
-from ._requestsink import RequestSink, TLSSink
+from ._requestsink import Batch, RequestSink, TLSSink
 from ._response import Response
 from ._rules import Refused
 from ._stock import (
@@ -77,6 +77,7 @@ class WSGIResource:
         if forwarded_allow_ips is not None:
             self._proxies = TrustedProxies(forwarded_allow_ips)
         self._common = CommonEnviron(constants(reactor))
+        self._batch = Batch(reactor)
         self._children: dict[bytes, IResource] = {}
         # Each request runs in a copy of the context of this moment.  That of the
         # request's moment may be another application's: on an asyncio reactor, a
@@ -121,7 +122,7 @@ class WSGIResource:
         """
         if not request.prepath:
             to_origin_form(request)
-        sink, secure = _sink(request, self.reactor)
+        sink, secure = _sink(request, self.reactor, self._batch)
         try:
             fields = checked_fields(request)
             environ = environ_of(request, fields, self._common, secure=secure)
@@ -168,19 +169,21 @@ class _Leaf:
         self.putChild = resource.putChild
 
 
-def _sink(request: Request, reactor: IReactorTime) -> tuple[RequestSink, bool]:
+def _sink(
+    request: Request, reactor: IReactorTime, batch: Batch
+) -> tuple[RequestSink, bool]:
     """
     The sink that knows the kind of connection a request came by, and whether that is
     TLS.
     """
     if request.clientproto == b"HTTP/2":
-        return HTTP2Sink(request, reactor), request.isSecure()
-    sink = RequestSink(request, reactor)
+        return HTTP2Sink(request, reactor, batch), request.isSecure()
+    sink = RequestSink(request, reactor, batch)
     if sink.exact:
         # Nothing is between; Request.isSecure would ask for an adapter to TLS.
         return sink, bool(request._forceSSL)
     if request.isSecure():
-        return TLSSink(request, reactor), True
+        return TLSSink(request, reactor, batch), True
     return sink, False
 
 
