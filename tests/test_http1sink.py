@@ -147,8 +147,8 @@ A, B = chunks(b"a"), chunks(b"b")
 class Joining(KernelOutput):
     """Notes what it is told, and writes."""
 
-    def __init__(self, transport: Any, owner: Any) -> None:
-        super().__init__(transport, owner)
+    def __init__(self, transport: Any, batch: Any, owner: Any) -> None:
+        super().__init__(transport, batch, owner)
         self.noted: list[bytes | str] = []
 
     def write(self, data: bytes) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -28,6 +29,7 @@ from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from waiting import FLUSH, LAST_CHUNK, body_of, chunks
 from zope.interface.verify import verifyObject
 
+from twisted_wsgiflush._batch import Batch
 from twisted_wsgiflush._output import KernelOutput, TransportOutput, output_of
 from twisted_wsgiflush._sendfile import FileBlocks
 from twisted_wsgiflush.testing import GET, BoundedTransport, Turns
@@ -49,6 +51,10 @@ class Owner:
 
     def __init__(self) -> None:
         self.told = 0
+        self.stalls = 0
+
+    def stalled(self) -> None:
+        self.stalls += 1
 
     def drained(self) -> None:
         self.told += 1
@@ -67,7 +73,7 @@ class Kernel:
         here.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, limit)
         FastSocketClient.sockets.extend([other, here])
         self.transport = LiveSocket(here, Protocol(), None, None, 0, self.clock)
-        output = output_of(self.transport, self.clock, self.owner)
+        output = output_of(self.transport, self.clock, Batch(self.clock), self.owner)
         assert isinstance(output, KernelOutput)
         self.output = output
         self.output.attach()
@@ -110,7 +116,7 @@ def kernel() -> Kernel:
 def test_they_are_producers(kernel: Kernel) -> None:
     """Of the kinds that they are registered as."""
     transport = BoundedTransport(Protocol(), 10)
-    other = output_of(transport, Turns(), Owner())
+    other = output_of(transport, Turns(), Batch(Turns()), Owner())
 
     assert verifyObject(IPullProducer, kernel.output)
     assert isinstance(other, TransportOutput)
@@ -307,7 +313,104 @@ def test_what_looks_on_is_looked_through() -> None:
     wrapper = HAProxyProtocolWrapper(WrappingFactory(Factory()), Protocol())
     wrapper.transport = kernel.transport
 
-    assert isinstance(output_of(wrapper, kernel.clock, Owner()), KernelOutput)
+    output = output_of(wrapper, kernel.clock, Batch(kernel.clock), Owner())
+
+    assert isinstance(output, KernelOutput)
+
+
+# --- at the end of the turn
+
+
+def test_what_is_written_soon_leaves_at_the_end_of_the_turn() -> None:
+    """Once."""
+    kernel = Kernel(65536)
+    kernel.output.write_soon(b"one")
+    before = kernel.read()
+    kernel.clock.turn()
+    after = kernel.read()
+    kernel.clock.turn()
+
+    assert (before, after, kernel.read()) == (b"", b"one", b"")
+    assert kernel.clock.getDelayedCalls() == []
+    assert (kernel.owner.told, kernel.owner.stalls) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda output: output.write(b"two"),
+        lambda output: output.write_parts([b"t", b"wo"]),
+        lambda output: output.send_soon() or output.write(b"two"),
+        lambda output: output.write_soon(b"two") or output.send_soon(),
+    ],
+    ids=["write", "write_parts", "send_soon", "more"],
+)
+def test_what_is_written_at_once_leaves_behind_it(write) -> None:
+    """Nothing overtakes, and nothing leaves twice."""
+    kernel = Kernel(65536)
+    kernel.output.write_soon(b"one")
+    write(kernel.output)
+    received = kernel.read()
+    kernel.clock.turn()
+
+    assert (received, kernel.read()) == (b"onetwo", b"")
+
+
+def test_a_file_leaves_behind_what_was_written_soon(tmp_path: Path) -> None:
+    """With what is before and after it."""
+    kernel = Kernel(65536)
+    path = tmp_path / "file"
+    path.write_bytes(b"file")
+    kernel.output.write_soon(b"one")
+    with path.open("rb") as file:
+        kernel.output.write_file(b"<", next(FileBlocks(file, 0, 4)), b">")
+
+    assert kernel.read() == b"one<file>"
+
+
+def test_the_owner_is_told_of_what_the_kernel_does_not_take_then(
+    kernel: Kernel,
+) -> None:
+    """And of its end."""
+    kernel.output.write_soon(b"x" * 50_000)
+    kernel.clock.turn()
+    stalls = kernel.owner.stalls
+    received = kernel.read_all()
+
+    assert received == b"x" * 50_000
+    assert (stalls, kernel.owner.stalls, kernel.owner.told) == (1, 1, 1)
+
+
+def test_what_is_written_soon_goes_to_whom_the_transport_is_left() -> None:
+    """The transport sends it before what the other writes, and what is kept, too."""
+    kernel = Kernel()
+    kernel.output.write(b"x" * 50_000)
+    kernel.output.detach()
+    kernel.transport.write(b"y")
+    received = b""
+    for _ in range(2000):
+        received += kernel.read()
+        kernel.clock.turn()
+    other = Kernel(65536)
+    other.output.write_soon(b"one")
+    other.output.detach()
+    other.transport.write(b"two")
+    other.clock.turn()
+    other.clock.turn()
+
+    assert received == b"x" * 50_000 + b"y"
+    assert other.read() == b"onetwo"
+
+
+def test_what_is_written_soon_is_dropped_with_the_connection() -> None:
+    """Its end is no error, and nothing is written to it."""
+    kernel = Kernel(65536)
+    kernel.output.write_soon(b"one")
+    kernel.other.close()
+    kernel.output.stopProducing()
+    kernel.clock.turn()
+
+    assert kernel.owner.stalls == 0
 
 
 # --- files
@@ -414,7 +517,9 @@ class Through:
         self.clock = Turns()
         self.owner = Owner()
         self.transport = BoundedTransport(Protocol(), limit)
-        self.output: Any = output_of(self.transport, self.clock, self.owner)
+        self.output: Any = output_of(
+            self.transport, self.clock, Batch(self.clock), self.owner
+        )
         self.output.attach()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -383,3 +384,54 @@ def test_the_time_to_close_begins_when_all_is_taken() -> None:
     assert before
     assert not client.transport.connected
     assert client.received.endswith(b"x" * 1_000_000)
+
+
+def fill(client: FastSocketClient) -> int:
+    """Leave no room in the kernel; returns how many bytes there are."""
+    size = 0
+    with suppress(BlockingIOError):
+        while True:
+            size += client.transport.getHandle().send(b"-" * 1000)
+    return size
+
+
+def test_who_takes_a_small_response_slowly_is_not_idle() -> None:
+    """Its connection goes on when it has taken all of it, and waits until then."""
+
+    def application(environ, start_response):
+        start_response("200 OK", [])
+        return [b"x" * 8000]
+
+    limits = Limits(keep_alive_timeout=1, send_timeout=10)
+    client = FastSocketClient(application, 1, limits=limits)
+    before = fill(client)
+    client.send(GET)
+    client.turn(3)
+    client.wait(5)
+    client.read(200)
+    client.send(GET)
+    client.read(200)
+
+    first, second, third = client.received[before:].split(b"HTTP/1.1 200 OK")
+    assert (first, second[-8000:], third[-8000:]) == (b"", b"x" * 8000, b"x" * 8000)
+    client.wait(3)
+    assert not client.transport.connected
+
+
+def test_who_takes_nothing_of_a_small_response_is_cut() -> None:
+    """After as long as of a large one."""
+
+    def application(environ, start_response):
+        start_response("200 OK", [])
+        return [b"x" * 8000]
+
+    limits = Limits(keep_alive_timeout=None, send_timeout=3)
+    client = FastSocketClient(application, 1, limits=limits)
+    fill(client)
+    client.send(GET)
+    client.turn(3)
+    connected = client.transport.connected
+    client.wait(5)
+
+    assert connected
+    assert not client.transport.connected

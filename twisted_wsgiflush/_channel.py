@@ -137,7 +137,7 @@ class Channel(Protocol):
     def connectionMade(self) -> None:
         """The client has connected."""
         transport: Any = self.transport
-        self.output = output_of(transport, self.site.reactor, self)
+        self.output = output_of(transport, self.site.reactor, self.site.batch, self)
         self.output.attach()
         self._sink = HTTP1Sink(self)
         self._context: Context = getattr(transport, "wsgi_context", self.site.context)
@@ -419,6 +419,8 @@ class Channel(Protocol):
 
     def _serve(self, environ: Environ, input_stream: InputStream | None) -> None:
         """Call the application; without an input, its body is streamed."""
+        # The response before does not wait for it.
+        self.output.send_soon()
         site, head = self.site, self._head
         name = head.name
         environ["wsgi.errors"] = ErrorLog(name)
@@ -488,6 +490,10 @@ class Channel(Protocol):
 
     def stalled(self) -> None:
         """The client has not taken all that was sent."""
+        if self.phase is IDLE:
+            # It is the last response that is not taken.
+            self.phase = SENDING
+            self.patience.end()
         self.patience.watch()
 
     def response_ended(self, *, close: bool) -> None:
@@ -672,6 +678,7 @@ class Channel(Protocol):
         self._forget_request()
         self.phase = CLOSING
         self._buffer = b""
+        self.output.send_soon()
         self.patience.closing()
         self.output.close(half=linger and not self._read_to_end)
         self._read_or_not()

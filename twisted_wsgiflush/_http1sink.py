@@ -141,7 +141,7 @@ class HTTP1Sink:
             before = head.lines + connection.site.end_of_head
         self.sent = size = len(body)
         if size < LARGE:
-            self._output.write(before + body)
+            self._output.write_soon(before + body)
         else:
             self._output.write_parts([before, body])
         connection.response_ended(close=not self.persistent)

@@ -20,10 +20,11 @@ from twisted.python.failure import Failure
 from twisted.web.server import Request
 from zope.interface import implementer
 
+from ._batch import Batch
 from ._head import Head
 from ._pauses import Pause
 from ._pump import Pump
-from ._requestsink import Batch, RequestSink
+from ._requestsink import RequestSink
 
 # RFC 9113, 7.  What Twisted would say, NO_ERROR, some clients take for the end.
 INTERNAL_ERROR = 2

@@ -23,11 +23,15 @@ from twisted.internet.interfaces import (
 from twisted.protocols.policies import ProtocolWrapper
 from zope.interface import implementer
 
+from ._batch import Batch
 from ._sendfile import FileBlock
 
 
 class Owner(Protocol):
     """Whose bytes leave."""
+
+    def stalled(self) -> None:
+        """The kernel has not taken all of what was to leave at the end of the turn."""
 
     def drained(self) -> None:
         """All that was written is with the kernel; for a while it was not."""
@@ -66,6 +70,12 @@ class Output(Protocol):
     def write(self, data: bytes) -> None:
         """Send some bytes."""
 
+    def write_soon(self, data: bytes) -> None:
+        """Send some bytes at the end of the turn, or with what is written before."""
+
+    def send_soon(self) -> None:
+        """Send now what was to leave at the end of the turn."""
+
     def write_parts(self, parts: list[bytes]) -> None:
         """Send some bytes that would be costly to join."""
 
@@ -95,13 +105,15 @@ class Output(Protocol):
         """
 
 
-def output_of(transport: Any, reactor: IReactorTime, owner: Owner) -> Output:
+def output_of(
+    transport: Any, reactor: IReactorTime, batch: Batch, owner: Owner
+) -> Output:
     """The output for a transport, by its kind."""
     if not ISSLTransport.providedBy(transport):
         # What only looks on may be in between, such as a HAProxyProtocolWrapper.
         below = _below(transport)
         if isinstance(below, FileDescriptor) and hasattr(below, "getHandle"):
-            output = KernelOutput(below, owner)
+            output = KernelOutput(below, batch, owner)
             # Each block leaves at once, and not when the last was acknowledged.
             output.part()
             return output
@@ -117,10 +129,12 @@ class KernelOutput:
     """
 
     __slots__ = (
+        "_batch",
         "_closing",
         "_lost",
         "_owner",
         "_socket",
+        "_soon",
         "_transport",
         "_unsent",
         "full",
@@ -129,15 +143,18 @@ class KernelOutput:
         "progress",
     )
 
-    def __init__(self, transport: Any, owner: Owner) -> None:
+    def __init__(self, transport: Any, batch: Batch, owner: Owner) -> None:
         self.idle = True
         self.full = False
         self.joins = False
         self.progress = 0
         self._transport = transport
+        self._batch = batch
         self._owner = owner
         self._socket = transport.getHandle()
         self._unsent: deque[memoryview | FileBlock] | None = None
+        # What is to leave at the end of the turn.
+        self._soon = b""
         self._closing: str | None = None
         self._lost = False
 
@@ -146,8 +163,12 @@ class KernelOutput:
         self._transport.registerProducer(self, False)
 
     def detach(self) -> None:
-        """Leave the transport."""
+        """Leave the transport, and to it what is not sent."""
         self._transport.unregisterProducer()
+        unsent, self._unsent = self._unsent or (), None
+        for data in (self._soon, *unsent):
+            self._transport.write(bytes(data))
+        self._soon = b""
 
     def attach_again(self) -> None:
         """Go on when the transport has nothing left to send, which it tells then."""
@@ -158,6 +179,8 @@ class KernelOutput:
 
     def write(self, data: bytes) -> None:
         """Hand some bytes to the kernel."""
+        if self._soon:
+            data, self._soon = self._soon + data, b""
         if self.idle:
             try:
                 sent = self._socket.send(data)
@@ -171,8 +194,23 @@ class KernelOutput:
         else:
             self._keep(memoryview(data))
 
+    def write_soon(self, data: bytes) -> None:
+        """Keep some bytes for the end of the turn."""
+        if self._soon or not self.idle:
+            self.write(data)
+        else:
+            self._soon = data
+            self._batch.add(self._turn_ends)
+
+    def send_soon(self) -> None:
+        """Hand it to the kernel now."""
+        if self._soon:
+            self.write(b"")
+
     def write_parts(self, parts: list[bytes]) -> None:
         """Hand some bytes to the kernel, by one call."""
+        if self._soon:
+            parts, self._soon = [self._soon, *parts], b""
         sent = 0
         if self.idle:
             try:
@@ -191,6 +229,8 @@ class KernelOutput:
         """Hand a block of a file to the kernel, with some bytes before and after."""
         if self._lost:
             return
+        if self._soon:
+            before, self._soon = self._soon + before, b""
         if self._unsent is None:
             self._unsent = deque()
             self.idle, self.full = False, True
@@ -248,6 +288,13 @@ class KernelOutput:
         """The connection is lost."""
         self._lost = True
         self._unsent = None
+        self._soon = b""
+
+    def _turn_ends(self) -> None:
+        if self._soon:
+            self.write(b"")
+            if self._unsent is not None:
+                self._owner.stalled()
 
     def _keep(self, data: memoryview) -> None:
         if self._lost:
@@ -350,6 +397,13 @@ class TransportOutput:
         """Give some bytes to the transport."""
         self.idle = False
         self._transport.write(data)
+
+    def write_soon(self, data: bytes) -> None:
+        """A transport that collects sends them at the end of the turn anyway."""
+        self.write(data)
+
+    def send_soon(self) -> None:
+        """They are with the transport."""
 
     def write_parts(self, parts: list[bytes]) -> None:
         """Give some bytes to the transport, which joins them."""

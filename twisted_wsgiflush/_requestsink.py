@@ -9,6 +9,7 @@ error then (F5), but for ``write``.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from twisted.internet.abstract import FileDescriptor
@@ -17,10 +18,11 @@ from twisted.protocols.policies import ProtocolWrapper
 from twisted.web.http import HTTPChannel
 from twisted.web.server import Request
 
+from ._batch import Batch
 from ._head import Head
 from ._output import unsent_by
 from ._pauses import Pause
-from ._pump import SLICE, Pump
+from ._pump import Pump
 from ._rules import Remembered
 from ._stock import close_afterwards
 
@@ -59,48 +61,13 @@ def _are_stock(classes: tuple[type, type]) -> bool:
 _STOCK = Remembered(_are_stock)
 
 
-class Batch:
-    """
-    Whole responses of one turn of the reactor, which leave together at its end.
-
-    One after the other they take less time than each between two requests: the
-    processor finds in its caches what the one needs, or what the other does.  None
-    waits for longer than a slice, but for an application that blocks the reactor.
-
-    They are in their transports meanwhile, before whatever else is written there.
-    """
-
-    def __init__(self, reactor: IReactorTime) -> None:
-        self._reactor = reactor
-        self._sockets: list[FileDescriptor] = []
-        self._slice_ends = 0.0
-        self._due = False
-
-    def add(self, socket: FileDescriptor, data: bytes) -> None:
-        """Send some bytes by a socket that has nothing unsent, and is not closing."""
-        socket.dataBuffer = data
-        now = self._reactor.seconds()
-        if not self._sockets:
-            self._slice_ends = now + SLICE
-            if not self._due:
-                self._due = True
-                self._reactor.callLater(0, self._turn_ends)
-        self._sockets.append(socket)
-        if now >= self._slice_ends:
-            self._send()
-
-    def _turn_ends(self) -> None:
-        self._due = False
-        self._send()
-
-    def _send(self) -> None:
-        sockets, self._sockets = self._sockets, []
-        for socket in sockets:
-            # Else the reactor does it, or nobody can.
-            if socket.connected and not socket.disconnecting:
-                socket.doWrite()
-                if unsent_by(socket):
-                    socket.startWriting()
+def _send_unsent(socket: FileDescriptor) -> None:
+    """Hand to the kernel what a transport keeps, and leave the rest to the reactor."""
+    # One that is closing is the reactor's, as a result of doWrite would be.
+    if socket.connected and not socket.disconnecting:
+        socket.doWrite()
+        if unsent_by(socket):
+            socket.startWriting()
 
 
 class RequestSink:
@@ -186,7 +153,9 @@ class RequestSink:
             # What is between the channel and the socket has to see what is sent.
             direct = transport is self._socket
             if direct and not transport.disconnecting and not unsent_by(transport):
-                self._batch.add(transport, data)
+                # It stays there, before whatever else is written.
+                transport.dataBuffer = data
+                self._batch.add(partial(_send_unsent, transport))
             else:
                 channel.write(data)
             request.finish()

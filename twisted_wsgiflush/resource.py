@@ -14,13 +14,14 @@ from twisted.web.resource import IResource
 from twisted.web.server import NOT_DONE_YET, Request
 from zope.interface import implementer
 
+from ._batch import Batch
 from ._environ import CommonEnviron, environ_of
 from ._errorlog import ErrorLog
 from ._extensions import Extensions, constants
 from ._forwarded import TrustedProxies
 from ._http2sink import HTTP2Sink
 from ._pump import Pump
-from ._requestsink import Batch, RequestSink, TLSSink
+from ._requestsink import RequestSink, TLSSink
 from ._response import Response
 from ._rules import Refused
 from ._stock import (

@@ -26,6 +26,7 @@ from twisted.web.resource import IResource
 from zope.interface import implementer
 
 from ._accesslog import AccessLog
+from ._batch import Batch
 from ._channel import Channel
 from ._environ import CommonEnviron, remote_environ
 from ._extensions import constants
@@ -102,6 +103,7 @@ class WSGISite(Factory):
         )
         self.access_log = None if access_log is None else AccessLog(reactor, access_log)
         self.reader = HeadReader(limits)
+        self.batch = Batch(reactor)
         # Each request runs in a copy of it, see WSGIResource.
         self.context = copy_context()
         self.draining = False
