@@ -74,12 +74,12 @@ def plain_resource(port: int, name: str) -> None:
 
 
 def canned(port: int, name: str) -> None:
-    """The limit of a Twisted transport."""
+    """The limit of a Twisted transport, or of its socket."""
     from twisted.internet.protocol import Factory
 
-    from .resources import Canned
+    from .resources import LIMITS
 
-    listen(port, Factory.forProtocol(Canned))
+    listen(port, Factory.forProtocol(LIMITS[name.partition(":")[2]]))
 
 
 def run_bjoern(port: int, name: str) -> None:

@@ -1,6 +1,6 @@
 """
 The workloads of ``applications`` as twisted.web resources, as one writes them by hand;
-and the limit, which is a protocol that answers without looking at the request.
+and the limit, which are protocols that answer without looking at the request.
 """
 
 from __future__ import annotations
@@ -177,6 +177,26 @@ class Canned(Protocol):
         if data.endswith(b"\r\n\r\n"):
             self.transport.writeSomeData(self.ANSWER)  # type: ignore[union-attr]
 
+
+class CannedStream(Protocol):
+    """
+    Large blocks, a ``send`` each, by a socket that blocks: there is nothing between two
+    of them, and nobody else is served meanwhile.
+    """
+
+    HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n"
+
+    def dataReceived(self, data: bytes) -> None:
+        """Answer straight to the kernel, and wait until it has taken everything."""
+        connection = self.transport.getHandle()  # type: ignore[union-attr]
+        connection.setblocking(True)
+        connection.sendall(self.HEAD % (LARGE_BLOCKS * len(LARGE)))
+        for _ in range(LARGE_BLOCKS):
+            connection.sendall(LARGE)
+        connection.setblocking(False)
+
+
+LIMITS: dict[str, type[Protocol]] = {"hello": Canned, "stream": CannedStream}
 
 RESOURCES: dict[str, type[Answer]] = {
     "hello": Hello,

@@ -30,7 +30,7 @@ class Kind(enum.Enum):
     WSGI = "benchmarks.applications"
     ASGI = "benchmarks.asgi"
     RESOURCE = "benchmarks.resources"
-    CANNED = "benchmarks.resources (one answer)"
+    CANNED = "benchmarks.resources (canned answers)"
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ _ALL = [
     Server("uvicorn", "uvicorn, raw ASGI", uvicorn, MANY, "uvicorn", Kind.ASGI),
     Server(
         "limit",
-        "a canned answer by `writeSomeData`",
+        "a canned answer, straight to the socket",
         launcher("canned"),
         *("none", "twisted", Kind.CANNED),
     ),

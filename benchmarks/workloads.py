@@ -183,7 +183,7 @@ _ALL = [
     Workload(
         "stream",
         "A stream of 256 MiB in blocks of 64 KiB, one client",
-        *("stream", (THROUGHPUT,), ANY, whole_stream, read_stream),
+        *("stream", (THROUGHPUT,), EVERYTHING, whole_stream, read_stream),
     ),
     Workload(
         "chunked",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -95,7 +96,8 @@ def test_a_server_that_is_not_there_is_told() -> None:
 def test_a_wrong_answer_is_not_measured() -> None:
     """A server that answers something else has that in its row."""
     summary = Row()
-    take(WORKLOADS["headers"], SERVERS["limit"], 0.1, summary)
+    wrong = replace(WORKLOADS["headers"], application="hello")
+    take(wrong, SERVERS["limit"], 0.1, summary)
 
     assert summary.samples == []
     assert summary.note.startswith("wrong answer: ")
