@@ -15,27 +15,27 @@ from twisted_wsgiflush._rules import Refused
 TRAILERS_SIZE = 200
 NEXT = b"GET / HTTP/1.1\r\n\r\n"
 
-Framed = Callable[[Callable[[bytes], object]], Framing]
+Framed = Callable[[], Framing]
 
 
-def chunked(receiver: Callable[[bytes], object]) -> Framing:
-    return Chunked(receiver, TRAILERS_SIZE)
+def chunked() -> Framing:
+    return Chunked(TRAILERS_SIZE)
 
 
 def by_length(length: int) -> Framed:
-    return lambda receiver: ByLength(length, receiver)
+    return lambda: ByLength(length)
 
 
 def received(framed: Framed, pieces: Iterable[bytes]) -> tuple[bytes, bytes, bool]:
     """The body, what is beyond it, and whether it has ended."""
     blocks: list[bytes] = []
-    framing = framed(blocks.append)
+    framing = framed()
     rest = b""
     for piece in pieces:
         if framing.ended:
             rest += piece
         else:
-            rest = framing.receive(piece)
+            rest = framing.receive(piece, blocks.append)
             assert framing.ended or not rest
     return b"".join(blocks), rest, framing.ended
 
@@ -80,9 +80,9 @@ def test_no_bytes() -> None:
 
 def test_many_bytes() -> None:
     """A length may be more than any file has."""
-    framing = ByLength(2**64 - 1, lambda block: None)
+    framing = ByLength(2**64 - 1)
 
-    assert framing.receive(b"x" * 100000) == b""
+    assert framing.receive(b"x" * 100000, lambda block: None) == b""
     assert not framing.ended
 
 
@@ -287,17 +287,4 @@ def test_what_the_receiver_raises(framed: Framed) -> None:
         raise OSError(28, "No space left on device")
 
     with pytest.raises(OSError, match="No space left"):
-        framed(full).receive(b"3\r\nabc\r\n")
-
-
-def test_what_the_receiver_raises_after_an_error() -> None:
-    """It comes out also where somebody handles the error of an application."""
-
-    def full(block: bytes) -> None:
-        raise OSError(28, "No space left on device")
-
-    try:
-        raise LookupError
-    except LookupError:
-        with pytest.raises(OSError, match="No space left"):
-            chunked(full).receive(b"3\r\nabc\r\n")
+        framed().receive(b"3\r\nabc\r\n", full)

@@ -51,9 +51,9 @@ class RequestBody:
         self._framing: Framing
         if head.content_length is None:
             # Trailers are fields, too.
-            self._framing = Chunked(self._came, limits.header_size or inf)
+            self._framing = Chunked(limits.header_size or inf)
         else:
-            self._framing = ByLength(head.content_length, self._came)
+            self._framing = ByLength(head.content_length)
         self._where: Any = SpooledTemporaryFile(max_size=IN_MEMORY)  # noqa: SIM115  # see close
         self._take: Callable[[bytes], object] = self._where.write
 
@@ -77,7 +77,7 @@ class RequestBody:
         :raises Refused: when it is no body, or has too many bytes.
         :raises OSError: when there is no room to keep it.
         """
-        rest = self._framing.receive(data)
+        rest = self._framing.receive(data, self._came)
         if self.ended and isinstance(self._where, StreamedInput):
             self._where.complete()
         return rest

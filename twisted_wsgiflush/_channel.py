@@ -198,6 +198,9 @@ class Channel(Protocol):
         if self._other is not None:
             other, self._other = self._other, None
             other.connectionLost(reason)
+        # These know this: it would be left to the garbage collector, which looks at all
+        # other connections to find it.
+        del self.output, self.patience, self._sink
 
     # --- requests
 

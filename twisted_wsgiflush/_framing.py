@@ -28,10 +28,11 @@ class Framing(Protocol):
     ended: bool
     """Whether all of the body was told."""
 
-    def receive(self, data: bytes) -> bytes:
+    def receive(self, data: bytes, receiver: Callable[[bytes], object]) -> bytes:
         """
         Take what has come from the connection.
 
+        :param receiver: is called with each block; what it raises is not caught.
         :returns: what is not of this body any more.
         :raises Refused: when it is no body.
         """
@@ -42,20 +43,18 @@ class ByLength:
     Delimited by its Content-Length.
 
     :param length: bytes.
-    :param receiver: is called with each block.
     """
 
-    def __init__(self, length: int, receiver: Callable[[bytes], object]) -> None:
+    def __init__(self, length: int) -> None:
         self.ended = not length
         self._left = length
-        self._receiver = receiver
 
-    def receive(self, data: bytes) -> bytes:
+    def receive(self, data: bytes, receiver: Callable[[bytes], object]) -> bytes:
         """See :class:`Framing`."""
         block = data[: self._left]
         self._left -= len(block)
         self.ended = not self._left
-        self._receiver(block)
+        receiver(block)
         return data[len(block) :]
 
 
@@ -63,49 +62,29 @@ class Chunked:
     """
     In the chunked transfer coding.
 
-    :param receiver: is called with each block.
     :param trailers_size: bytes that all trailers may have.
     """
 
-    def __init__(
-        self, receiver: Callable[[bytes], object], trailers_size: float
-    ) -> None:
+    def __init__(self, trailers_size: float) -> None:
         self.ended = False
-        self._receiver = receiver
         # Bytes that may still come beside those of the body.
         self._overhead = trailers_size
         self._tail = b""
-        self._raised: Exception | None = None
-        self._parser = httptools.HttpRequestParser(self)
+        # The parser holds who is told, and that is not this.
+        self._told = _Told()
+        self._parser = httptools.HttpRequestParser(self._told)
         self._parser.feed_data(_BEFORE_CHUNKS)
 
-    def receive(self, data: bytes) -> bytes:
+    def receive(self, data: bytes, receiver: Callable[[bytes], object]) -> bytes:
         """See :class:`Framing`."""
         # llhttp does not say where a message ends, so it gets no more than may be of
         # this one.
         begin = 0
         while not self.ended and begin < len(data):
             end = self._possible_end(data, begin)
-            self._feed(data[begin:end])
+            self._feed(data[begin:end], receiver)
             begin = end
         return data[begin:]
-
-    def on_chunk_header(self) -> None:
-        """There is another chunk; llhttp says so."""
-        self._overhead += CHUNK_OVERHEAD
-
-    def on_body(self, block: bytes) -> None:
-        """There is a block; llhttp says so."""
-        self._overhead += len(block)
-        try:
-            self._receiver(block)
-        except Exception as error:
-            self._raised = error
-            raise
-
-    def on_message_complete(self) -> None:
-        """The body has ended; llhttp says so."""
-        self.ended = True
 
     def _possible_end(self, data: bytes, begin: int) -> int:
         if begin == 0 and self._tail:
@@ -115,17 +94,42 @@ class Chunked:
         end = data.find(_END, begin)
         return len(data) if end < 0 else end + len(_END)
 
-    def _feed(self, data: bytes) -> None:
+    def _feed(self, data: bytes, receiver: Callable[[bytes], object]) -> None:
         self._tail = (self._tail + data[-3:])[-3:]
-        self._overhead -= len(data)
+        refused: Refused | None = None
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserCallbackError:
-            # What the receiver has raised.  It is the error's context only if nobody
-            # up there handles another one, such as an application's.
-            assert self._raised is not None
-            raise self._raised from None
         except httptools.HttpParserError as error:
-            raise Refused(400, f"{error}.") from None
+            refused = Refused(400, f"{error}.")
+        told = self._told
+        self._overhead += told.chunks * CHUNK_OVERHEAD - len(data)
+        blocks, told.blocks, told.chunks = told.blocks, [], 0
+        for block in blocks:
+            self._overhead += len(block)
+            receiver(block)
+        if refused is not None:
+            raise refused
         if self._overhead < 0:
             raise Refused(400, "The chunk extensions or trailers are too large.")
+        self.ended = told.ended
+
+
+class _Told:
+    """What llhttp has said."""
+
+    def __init__(self) -> None:
+        self.chunks = 0
+        self.blocks: list[bytes] = []
+        self.ended = False
+
+    def on_chunk_header(self) -> None:
+        """There is another chunk."""
+        self.chunks += 1
+
+    def on_body(self, block: bytes) -> None:
+        """There is a block."""
+        self.blocks.append(block)
+
+    def on_message_complete(self) -> None:
+        """The body has ended."""
+        self.ended = True

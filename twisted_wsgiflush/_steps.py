@@ -164,7 +164,9 @@ class Steps(Generic[_T]):
             except StopIteration as stop:
                 dismiss(stop.value)
                 return
-            except ENDINGS:
+            except ENDINGS as ending:
+                # Its frames know it: that would be left to the garbage collector.
+                ending.__traceback__ = None
                 return
             except BaseException:
                 _log.failure("A cancelled application failed")

@@ -327,8 +327,10 @@ class WSGISite(Factory):
         self.log_time = datetimeToLogString()
         if self.limits.keep_alive_timeout is not None:
             self.idle_deadline = now + self.limits.keep_alive_timeout + TICK
-        for channel in list(self._channels):
-            if channel.patience.deadline <= now:
+        due = [c for c in self._channels if c.patience.deadline <= now]
+        for channel in due:
+            # One may be lost by what is done about another.
+            if channel in self._channels:
                 channel.patience.look(now)
 
 
