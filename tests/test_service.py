@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import gc
 import re
 import signal
+import socket
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_twisted
 from twisted.application.service import IService
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import Deferred, succeed
@@ -369,7 +373,9 @@ def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", sys.path[:])
     (tmp_path / "served.py").write_text("def application(*arguments): return []")
+    threshold = gc.get_threshold()
     yield tmp_path
+    gc.set_threshold(*threshold)
     sys.modules.pop("served", None)
 
 
@@ -380,6 +386,79 @@ def test_service(directory: Path, site: str) -> None:
 
     assert verifyObject(IService, service)
     assert service.exit_status == 0
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ((700, 10, 10), (700, 10, 142)),
+        ((2000, 10, 10), (2000, 10, 50)),
+        ((700, 10, 1000), (700, 10, 1000)),
+        ((0, 10, 10), (0, 10, 10)),
+    ],
+    ids=["until 3.12", "since 3.13", "a higher one", "none at all"],
+)
+def test_garbage(
+    directory: Path, before: tuple[int, int, int], after: tuple[int, int, int]
+) -> None:
+    """Old objects are collected after a million new ones, not after 70,000."""
+    gc.set_threshold(*before)
+
+    makeService(parsed("served.py"))
+
+    assert gc.get_threshold() == after
+
+
+def test_garbage_of_an_application_that_knows_better(directory: Path) -> None:
+    """What the application says of it when it is imported, counts."""
+    source = "import gc; gc.set_threshold(100, 5, 5); application = print"
+    (directory / "served.py").write_text(source)
+
+    makeService(parsed("served.py"))
+
+    assert gc.get_threshold() == (100, 5, 5)
+
+
+def connect_many(line: str) -> None:
+    """
+    300 clients, while the reactor does nothing.
+
+    :param line: tells where is listened.
+    :raises OSError: when there is no room for so many.
+    """
+    found = re.search(r":(\d+)/$", line)
+    with ExitStack() as clients:
+        for _ in range(300):
+            client = socket.socket(socket.AF_INET if found else socket.AF_UNIX)
+            clients.enter_context(client).settimeout(0.5)
+            client.connect(("127.0.0.1", int(found[1])) if found else "socket")
+
+
+@pytest.mark.parametrize(
+    "endpoint", ["tcp:0:interface=127.0.0.1", "haproxy:tcp:0", "unix:socket"]
+)
+@pytest_twisted.ensureDeferred
+async def test_many_at_once(directory: Path, endpoint: str, stdout: StringIO) -> None:
+    """Hundreds of clients may connect while an application blocks the reactor."""
+    service = makeService(parsed("--listen", endpoint, "served.py"))
+    service.startService()
+
+    connect_many(stdout.getvalue())
+
+    await service.stopService()
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_backlog(directory: Path, stdout: StringIO) -> None:
+    """The endpoint may say how many."""
+    endpoint = "tcp:0:interface=127.0.0.1:backlog=3"
+    service = makeService(parsed("--listen", endpoint, "served.py"))
+    service.startService()
+
+    with pytest.raises(TimeoutError):
+        connect_many(stdout.getvalue())
+
+    await service.stopService()
 
 
 @pytest.mark.parametrize(
