@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,11 +20,13 @@ from connections import (
     giving,
 )
 from test_channel import get
+from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IPullProducer, IPushProducer
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.ssl import PrivateCertificate
 from twisted.protocols.haproxy._wrapper import HAProxyProtocolWrapper
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
+from twisted.python.failure import Failure
 from waiting import FLUSH, LAST_CHUNK, body_of, chunks
 from zope.interface.verify import verifyObject
 
@@ -335,37 +336,24 @@ def test_what_is_written_soon_leaves_at_the_end_of_the_turn() -> None:
     assert (kernel.owner.told, kernel.owner.stalls) == (0, 0)
 
 
-@pytest.mark.parametrize(
-    "write",
-    [
-        lambda output: output.write(b"two"),
-        lambda output: output.write_parts([b"t", b"wo"]),
-        lambda output: output.send_soon() or output.write(b"two"),
-        lambda output: output.write_soon(b"two") or output.send_soon(),
-    ],
-    ids=["write", "write_parts", "send_soon", "more"],
-)
-def test_what_is_written_at_once_leaves_behind_it(write) -> None:
-    """Nothing overtakes, and nothing leaves twice."""
+def test_what_is_written_soon_may_be_sent_before() -> None:
+    """And does not leave twice."""
     kernel = Kernel(65536)
     kernel.output.write_soon(b"one")
-    write(kernel.output)
+    kernel.output.send_soon()
+    kernel.output.write(b"two")
     received = kernel.read()
     kernel.clock.turn()
 
     assert (received, kernel.read()) == (b"onetwo", b"")
 
 
-def test_a_file_leaves_behind_what_was_written_soon(tmp_path: Path) -> None:
-    """With what is before and after it."""
-    kernel = Kernel(65536)
-    path = tmp_path / "file"
-    path.write_bytes(b"file")
+def test_what_is_written_soon_waits_behind_what_is_not_sent(kernel: Kernel) -> None:
+    """Nothing overtakes."""
+    kernel.output.write(b"x" * 50_000)
     kernel.output.write_soon(b"one")
-    with path.open("rb") as file:
-        kernel.output.write_file(b"<", next(FileBlocks(file, 0, 4)), b">")
 
-    assert kernel.read() == b"one<file>"
+    assert kernel.read_all() == b"x" * 50_000 + b"one"
 
 
 def test_the_owner_is_told_of_what_the_kernel_does_not_take_then(
@@ -381,36 +369,26 @@ def test_the_owner_is_told_of_what_the_kernel_does_not_take_then(
     assert (stalls, kernel.owner.stalls, kernel.owner.told) == (1, 1, 1)
 
 
-def test_what_is_written_soon_goes_to_whom_the_transport_is_left() -> None:
-    """The transport sends it before what the other writes, and what is kept, too."""
-    kernel = Kernel()
-    kernel.output.write(b"x" * 50_000)
-    kernel.output.detach()
-    kernel.transport.write(b"y")
-    received = b""
-    for _ in range(2000):
-        received += kernel.read()
-        kernel.clock.turn()
-    other = Kernel(65536)
-    other.output.write_soon(b"one")
-    other.output.detach()
-    other.transport.write(b"two")
-    other.clock.turn()
-    other.clock.turn()
+def test_what_is_written_soon_leaves_before_the_connection_ends() -> None:
+    """Though the turn does not, as when the reactor stops in it."""
+    kernel = Kernel(65536)
+    kernel.output.write_soon(b"one")
 
-    assert received == b"x" * 50_000 + b"y"
-    assert other.read() == b"onetwo"
+    kernel.transport.connectionLost(Failure(ConnectionDone()))
+    kernel.clock.turn()
+
+    assert kernel.read() == b"one"
 
 
-def test_what_is_written_soon_is_dropped_with_the_connection() -> None:
-    """Its end is no error, and nothing is written to it."""
+def test_what_is_written_soon_for_a_client_that_has_left() -> None:
+    """Its end is no error."""
     kernel = Kernel(65536)
     kernel.output.write_soon(b"one")
     kernel.other.close()
-    kernel.output.stopProducing()
     kernel.clock.turn()
+    kernel.transport.connectionLost(Failure(ConnectionDone()))
 
-    assert kernel.owner.stalls == 0
+    assert not kernel.transport.connected
 
 
 # --- files

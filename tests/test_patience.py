@@ -11,9 +11,12 @@ from connections import (
     FastClient,
     FastSocketClient,
     FastTCPClient,
+    another,
     giving,
 )
 from test_channel import CHUNKED, echo, get, ignore, post, read_on, statuses
+from twisted.internet.error import ConnectionDone
+from twisted.python.failure import Failure
 from waiting import FLUSH, LAST_CHUNK, SUSPEND, Waiting, chunks
 
 from twisted_wsgiflush import Limits
@@ -435,3 +438,35 @@ def test_who_takes_nothing_of_a_small_response_is_cut() -> None:
 
     assert connected
     assert not client.transport.connected
+
+
+def test_one_connection_may_be_lost_by_what_is_done_about_another() -> None:
+    """Nobody looks at it any more."""
+
+    class Neverending:
+        def __iter__(self) -> Any:
+            return self
+
+        def __next__(self) -> bytes:
+            return b"block"
+
+        def close(self) -> None:
+            closed.append(self)
+            for client in clients:
+                if client.transport.connected:
+                    client.transport.connectionLost(Failure(ConnectionDone()))
+
+    def application(environ, start_response):
+        start_response("200 OK", [])
+        return Neverending()
+
+    closed: list[Neverending] = []
+    clients = [FastSocketClient(application, 1, limits=Limits(response_timeout=1))]
+    clients.append(another(clients[0]))
+    for client in clients:
+        client.send(GET)
+    clients[0].turn(3)
+    clients[0].wait(3)
+
+    assert len(closed) == 2
+    assert clients[0].clock.getDelayedCalls() == []

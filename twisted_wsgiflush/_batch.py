@@ -13,14 +13,15 @@ from ._pump import SLICE
 
 class Batch:
     """
-    Whole responses of one turn.
+    Responses of one turn that are complete.
 
     One after the other they take less time than each between two requests: the
-    processor finds in its caches what the one needs, or what the other does.  None
-    waits for longer than a slice, but for an application that blocks the reactor.
+    processor finds in its caches what the one needs, or what the other does.
     """
 
     def __init__(self, reactor: IReactorTime) -> None:
+        self.waits = False
+        """Whether there is something to send."""
         self._reactor = reactor
         self._sends: list[Callable[[], None]] = []
         self._slice_ends = 0.0
@@ -32,14 +33,17 @@ class Batch:
 
         :param send: sends what there is by then, if there is something; raises nothing.
         """
-        now = self._reactor.seconds()
-        if not self._sends:
-            self._slice_ends = now + SLICE
+        if not self.waits:
+            self.waits = True
+            self._slice_ends = self._reactor.seconds() + SLICE
             if not self._due:
                 self._due = True
                 self._reactor.callLater(0, self._turn_ends)
         self._sends.append(send)
-        if now >= self._slice_ends:
+
+    def look(self) -> None:
+        """An application is called next: nobody is to wait for that beyond a slice."""
+        if self._reactor.seconds() >= self._slice_ends:
             self._send()
 
     def _turn_ends(self) -> None:
@@ -48,5 +52,6 @@ class Batch:
 
     def _send(self) -> None:
         sends, self._sends = self._sends, []
+        self.waits = False
         for send in sends:
             send()

@@ -146,6 +146,8 @@ class Channel(Protocol):
 
     def dataReceived(self, data: bytes) -> None:
         """The client has sent something."""
+        # No turn may have passed, on asyncio, since a response was complete.
+        self.output.send_soon()
         if self._common is None:
             self._begin()
         if self.body is not None and not self.body.ended:
@@ -332,6 +334,11 @@ class Channel(Protocol):
     # --- bodies
 
     @property
+    def pipelined(self) -> bool:
+        """Whether more has come than the request that is served."""
+        return bool(self._buffer)
+
+    @property
     def sent(self) -> int:
         """A number that grows with what is sent of a response."""
         return self._sink.code + self._sink.sent
@@ -422,9 +429,9 @@ class Channel(Protocol):
 
     def _serve(self, environ: Environ, input_stream: InputStream | None) -> None:
         """Call the application; without an input, its body is streamed."""
-        # The response before does not wait for it.
-        self.output.send_soon()
         site, head = self.site, self._head
+        if site.batch.waits:
+            site.batch.look()
         name = head.name
         environ["wsgi.errors"] = ErrorLog(name)
         if site.access_log is not None:
@@ -681,7 +688,7 @@ class Channel(Protocol):
         self._forget_request()
         self.phase = CLOSING
         self._buffer = b""
-        self.output.send_soon()
+        self.output.send_soon()  # What is waited for then, is known.
         self.patience.closing()
         self.output.close(half=linger and not self._read_to_end)
         self._read_or_not()

@@ -57,6 +57,10 @@ class Connection(Protocol):
     def site(self) -> Site:
         """What it has in common with the others."""
 
+    @property
+    def pipelined(self) -> bool:
+        """Whether more has come than the request that is served."""
+
     def added_fields(self, head: Head) -> bytes:
         """Date and Server, but what the response has of its own."""
 
@@ -140,10 +144,12 @@ class HTTP1Sink:
             self.code = head.code
             before = head.lines + connection.site.end_of_head
         self.sent = size = len(body)
-        if size < LARGE:
-            self._output.write_soon(before + body)
-        else:
+        if size >= LARGE:
             self._output.write_parts([before, body])
+        elif connection.pipelined:
+            self._output.write(before + body)  # Before the next one is served.
+        else:
+            self._output.write_soon(before + body)
         connection.response_ended(close=not self.persistent)
 
     def send_head(self, head: Head, *, body: bool, close: bool) -> None:

@@ -31,7 +31,7 @@ class Owner(Protocol):
     """Whose bytes leave."""
 
     def stalled(self) -> None:
-        """The kernel has not taken all of what was to leave at the end of the turn."""
+        """The kernel has not taken all that was to leave at the end of a turn."""
 
     def drained(self) -> None:
         """All that was written is with the kernel; for a while it was not."""
@@ -46,7 +46,10 @@ class Output(Protocol):
 
     @property
     def idle(self) -> bool:
-        """Whether all that was written is with the kernel, as far as can be told."""
+        """
+        Whether all that was written is with the kernel, as far as can be told, but for
+        what is to leave at the end of the turn.
+        """
 
     @property
     def full(self) -> bool:
@@ -71,7 +74,11 @@ class Output(Protocol):
         """Send some bytes."""
 
     def write_soon(self, data: bytes) -> None:
-        """Send some bytes at the end of the turn, or with what is written before."""
+        """
+        Send some bytes at the end of the turn.
+
+        Before anything else is done here, :meth:`send_soon` is called.
+        """
 
     def send_soon(self) -> None:
         """Send now what was to leave at the end of the turn."""
@@ -163,12 +170,8 @@ class KernelOutput:
         self._transport.registerProducer(self, False)
 
     def detach(self) -> None:
-        """Leave the transport, and to it what is not sent."""
+        """Leave the transport."""
         self._transport.unregisterProducer()
-        unsent, self._unsent = self._unsent or (), None
-        for data in (self._soon, *unsent):
-            self._transport.write(bytes(data))
-        self._soon = b""
 
     def attach_again(self) -> None:
         """Go on when the transport has nothing left to send, which it tells then."""
@@ -179,8 +182,6 @@ class KernelOutput:
 
     def write(self, data: bytes) -> None:
         """Hand some bytes to the kernel."""
-        if self._soon:
-            data, self._soon = self._soon + data, b""
         if self.idle:
             try:
                 sent = self._socket.send(data)
@@ -196,21 +197,22 @@ class KernelOutput:
 
     def write_soon(self, data: bytes) -> None:
         """Keep some bytes for the end of the turn."""
-        if self._soon or not self.idle:
-            self.write(data)
-        else:
+        if self.idle:
             self._soon = data
-            self._batch.add(self._turn_ends)
+            self._batch.add(self.send_soon)
+        else:
+            self.write(data)
 
     def send_soon(self) -> None:
         """Hand it to the kernel now."""
         if self._soon:
-            self.write(b"")
+            data, self._soon = self._soon, b""
+            self.write(data)
+            if not self.idle:
+                self._owner.stalled()
 
     def write_parts(self, parts: list[bytes]) -> None:
         """Hand some bytes to the kernel, by one call."""
-        if self._soon:
-            parts, self._soon = [self._soon, *parts], b""
         sent = 0
         if self.idle:
             try:
@@ -229,8 +231,6 @@ class KernelOutput:
         """Hand a block of a file to the kernel, with some bytes before and after."""
         if self._lost:
             return
-        if self._soon:
-            before, self._soon = self._soon + before, b""
         if self._unsent is None:
             self._unsent = deque()
             self.idle, self.full = False, True
@@ -286,15 +286,10 @@ class KernelOutput:
 
     def stopProducing(self) -> None:
         """The connection is lost."""
+        # By the end of the reactor, say, in this turn; the socket is still open.
+        self.send_soon()
         self._lost = True
         self._unsent = None
-        self._soon = b""
-
-    def _turn_ends(self) -> None:
-        if self._soon:
-            self.write(b"")
-            if self._unsent is not None:
-                self._owner.stalled()
 
     def _keep(self, data: memoryview) -> None:
         if self._lost:

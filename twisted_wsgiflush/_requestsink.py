@@ -63,11 +63,15 @@ _STOCK = Remembered(_are_stock)
 
 def _send_unsent(socket: FileDescriptor) -> None:
     """Hand to the kernel what a transport keeps, and leave the rest to the reactor."""
-    # One that is closing is the reactor's, as a result of doWrite would be.
-    if socket.connected and not socket.disconnecting:
+    if not socket.connected:
+        return
+    # What follows the last byte is the reactor's: to close the connection, to resume
+    # whoever produces, and to see to their errors.
+    resumes = not socket.streamingProducer or socket.producerPaused
+    if not socket.disconnecting and not resumes:
         socket.doWrite()
-        if unsent_by(socket):
-            socket.startWriting()
+    if unsent_by(socket):
+        socket.startWriting()
 
 
 class RequestSink:
