@@ -146,6 +146,8 @@ class Channel(Protocol):
 
     def dataReceived(self, data: bytes) -> None:
         """The client has sent something."""
+        if self.phase is LOST:
+            return  # A transport of somebody else's may still have had it.
         # No turn may have passed, on asyncio, since a response was complete.
         self.output.send_soon()
         if self._common is None:
