@@ -38,6 +38,7 @@ from waiting import (
 )
 from worlds import WithLoop, WithoutLoop, apart
 
+import twisted_wsgiflush.subrequest  # noqa: F401  # Else nobody is told of what was begun.
 from twisted_wsgiflush._begun import begun
 from twisted_wsgiflush.coroutines import asynchronous, pass_on
 from twisted_wsgiflush.errors import AlreadySuspended
