@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from contextlib import suppress
 from typing import Any
 
@@ -9,16 +10,18 @@ import pytest
 from connections import FastSocketClient, another
 from twisted.web.resource import Resource
 
+from twisted_wsgiflush._batch import MANY
 from twisted_wsgiflush._pump import SLICE
 from twisted_wsgiflush.testing import GET
 
 pytestmark = pytest.mark.usefixtures("sockets_closed")
 
 
-def clients_of(application: Any, number: int) -> list[FastSocketClient]:
-    """Some clients of a site."""
+def clients_of(application: Any, number: int = 1) -> list[FastSocketClient]:
+    """Some clients of a site, which has others."""
     first = FastSocketClient(application)
-    return [first, *(another(first) for _ in range(number - 1))]
+    clients = [first, *(another(first) for _ in range(MANY - 1))]
+    return clients[:number]
 
 
 def get(path: bytes) -> bytes:
@@ -64,6 +67,41 @@ def test_they_leave_when_the_turn_is_over() -> None:
     assert before == [b"", b"", b""]
     for client in clients:
         assert client.receive().endswith(b"\r\n\r\n/one")
+
+
+def test_they_leave_at_once_where_there_are_few() -> None:
+    """To wait for the end of the turn takes time, too."""
+    client = FastSocketClient(Application())
+    others = [another(client) for _ in range(MANY - 2)]
+    asks(client, b"/one")
+    few = client.receive()
+    others.append(another(client))
+    asks(client, b"/one")
+    many = client.receive()
+    others[0].leave()
+    client.turn(3)
+    client.receive()
+    asks(client, b"/one")
+
+    assert few.endswith(b"/one")
+    assert many == b""
+    assert client.receive().endswith(b"/one")
+
+
+def test_what_the_application_puts_off_comes_after_it() -> None:
+    """Such as work that is to be done when the response has left."""
+
+    def application(environ: Any, start_response: Any) -> Any:
+        client.clock.callLater(0, lambda: had.append(client.receive()[-5:]))
+        start_response("200 OK", [])
+        return [b"block"]
+
+    had: list[bytes] = []
+    (client,) = clients_of(application)
+    asks(client, b"/one")
+    client.turn()
+
+    assert had == [b"block"]
 
 
 @pytest.mark.parametrize("path", [b"/one", b"/large", b"/many"])
@@ -120,7 +158,8 @@ def test_a_request_may_come_before_the_turn_is_over() -> None:
 def test_a_request_is_not_served_before_the_response_is_taken() -> None:
     """However early it has come."""
     application = Application()
-    client = FastSocketClient(application, 1)
+    (client,) = clients_of(application)
+    client.transport.getHandle().setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
     with suppress(BlockingIOError):
         while True:
             client.transport.getHandle().send(b"x" * 1000)

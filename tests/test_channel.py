@@ -25,6 +25,7 @@ from waiting import FLUSH, LAST_CHUNK, SUSPEND, Waiting, body_of, chunks
 from zope.interface.verify import verifyObject
 
 from twisted_wsgiflush import Limits, WSGISite
+from twisted_wsgiflush._rules import Refused
 from twisted_wsgiflush.coroutines import asynchronous
 from twisted_wsgiflush.testing import GET, Turns
 
@@ -1117,3 +1118,15 @@ def test_a_pause_is_over_with_the_body() -> None:
 
     assert b"read 100000" in first
     assert b"read 0" in read_on(client)
+
+
+def test_a_body_is_not_refused_when_its_connection_is_lost() -> None:
+    """Whoever still reads it has nobody to tell."""
+    client = FastSocketClient(echo)
+    channel = client.transport.protocol
+    client.leave()
+    client.turn(3)
+
+    channel.refuse_body(Refused(413, "It is too large."))
+
+    assert channel.phase.name == "LOST"

@@ -470,3 +470,21 @@ def test_one_connection_may_be_lost_by_what_is_done_about_another() -> None:
 
     assert len(closed) == 2
     assert clients[0].clock.getDelayedCalls() == []
+
+
+def test_a_connection_that_is_being_reset_is_not_looked_at(logged: Logged) -> None:
+    """Though its response would have taken too long, too."""
+
+    def application(environ, start_response):
+        start_response("200 OK", [])
+        yield b"block"
+        client.clock.rightNow += 5
+        raise LookupError
+
+    client = FastSocketClient(application, limits=Limits(response_timeout=1))
+    client.send(GET.replace(b"HTTP/1.1", b"HTTP/1.0"))
+    client.turn(3)
+
+    assert len(logged.flush(LookupError)) == 1
+    assert not client.transport.connected
+    assert client.site._channels == set()

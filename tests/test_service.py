@@ -448,10 +448,12 @@ async def test_many_at_once(directory: Path, endpoint: str, stdout: StringIO) ->
     await service.stopService()
 
 
+@pytest.mark.parametrize(
+    "endpoint", ["tcp:0:interface=127.0.0.1:backlog=3", "tcp:0:127.0.0.1:3"]
+)
 @pytest_twisted.ensureDeferred
-async def test_a_backlog(directory: Path, stdout: StringIO) -> None:
+async def test_a_backlog(directory: Path, endpoint: str, stdout: StringIO) -> None:
     """The endpoint may say how many."""
-    endpoint = "tcp:0:interface=127.0.0.1:backlog=3"
     service = makeService(parsed("--listen", endpoint, "served.py"))
     service.startService()
 

@@ -336,9 +336,9 @@ class Channel(Protocol):
     # --- bodies
 
     @property
-    def pipelined(self) -> bool:
-        """Whether more has come than the request that is served."""
-        return bool(self._buffer)
+    def sends_at_once(self) -> bool:
+        """See :class:`twisted_wsgiflush._http1sink.Connection`."""
+        return not self.site.has_many or bool(self._buffer)
 
     @property
     def sent(self) -> int:
@@ -424,7 +424,7 @@ class Channel(Protocol):
             self.lose_body(refused)
         elif self.phase is DISCARDING:
             self._close(linger=True)
-        else:
+        elif self.phase is not LOST:
             self.refuse(refused)
 
     # --- responses
@@ -432,8 +432,8 @@ class Channel(Protocol):
     def _serve(self, environ: Environ, input_stream: InputStream | None) -> None:
         """Call the application; without an input, its body is streamed."""
         site, head = self.site, self._head
-        if site.batch.waits:
-            site.batch.look()
+        if site.has_many:
+            site.batch.begin()
         name = head.name
         environ["wsgi.errors"] = ErrorLog(name)
         if site.access_log is not None:
@@ -531,6 +531,7 @@ class Channel(Protocol):
             self._write_log()
         if reset:
             self._forget_request()
+            self.phase = CLOSING
             self.abort()
         else:
             self.close()

@@ -58,8 +58,11 @@ class Connection(Protocol):
         """What it has in common with the others."""
 
     @property
-    def pipelined(self) -> bool:
-        """Whether more has come than the request that is served."""
+    def sends_at_once(self) -> bool:
+        """
+        Whether a response that is complete leaves at once: before the next request that
+        has come already, and where there are not many others to leave with.
+        """
 
     def added_fields(self, head: Head) -> bytes:
         """Date and Server, but what the response has of its own."""
@@ -146,8 +149,8 @@ class HTTP1Sink:
         self.sent = size = len(body)
         if size >= LARGE:
             self._output.write_parts([before, body])
-        elif connection.pipelined:
-            self._output.write(before + body)  # Before the next one is served.
+        elif connection.sends_at_once:
+            self._output.write(before + body)
         else:
             self._output.write_soon(before + body)
         connection.response_ended(close=not self.persistent)

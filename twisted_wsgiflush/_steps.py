@@ -166,7 +166,7 @@ class Steps(Generic[_T]):
                 return
             except ENDINGS as ending:
                 # Its frames know it: that would be left to the garbage collector.
-                ending.__traceback__ = None
+                ending.with_traceback(None)
                 return
             except BaseException:
                 _log.failure("A cancelled application failed")

@@ -121,8 +121,7 @@ class WSGIResource:
 
         :returns: always ``NOT_DONE_YET``; the response may be complete by then.
         """
-        if self._batch.waits:
-            self._batch.look()
+        self._batch.look()
         if not request.prepath:
             to_origin_form(request)
         sink, secure = _sink(request, self.reactor, self._batch)

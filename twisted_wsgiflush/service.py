@@ -12,6 +12,7 @@ import re
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from types import FrameType
 from typing import Any
 from urllib.parse import quote
@@ -38,7 +39,7 @@ __all__ = ["Options", "WSGIService", "makeService"]
 # Connections that wait to be accepted.  Twisted's 50 are full before an application
 # has blocked for long; who comes then is refused or waits for a second.
 _BACKLOG = 1024
-_HAS_BACKLOG = re.compile("(haproxy:)*(tcp|tcp6|ssl|tls|unix):")
+_HAS_BACKLOG = re.compile("(haproxy:)*(tcp|tcp6|ssl|tls|unix):", re.IGNORECASE)
 
 # Objects that are made and not freed before the garbage collector walks through all
 # there are, which holds up every response; 10,000 event streams have a third of it.
@@ -67,7 +68,7 @@ def makeService(options: Options) -> WSGIService:
             _endpoint(reactor, description) for description in options["listen"]
         ]
         _check_access_log(options["access-log"])
-        collect_seldom()
+        _collect_seldom()
         application: Any = load_application(
             options["application"], options["app-dir"], factory=options["factory"]
         )
@@ -125,7 +126,7 @@ def _server(
     return Connections(reactor, GracefulSite(reactor, mounts, options["access-log"]))
 
 
-def collect_seldom() -> None:
+def _collect_seldom() -> None:
     """
     Have the garbage collector look at old objects a tenth as often as it would.
 
@@ -139,11 +140,13 @@ def collect_seldom() -> None:
 
 
 def _endpoint(reactor: Any, description: str) -> tuple[str, IStreamServerEndpoint]:
-    described = description
     if _HAS_BACKLOG.match(description) and ":backlog=" not in description:
-        described += f":backlog={_BACKLOG}"
+        # One that has it by position, or is wrong, is looked at as it is.
+        with suppress(Exception):
+            described = f"{description}:backlog={_BACKLOG}"
+            return description, serverFromString(reactor, described)
     try:
-        return description, serverFromString(reactor, described)
+        return description, serverFromString(reactor, description)
     except Exception as error:
         # Every parser of an endpoint has exceptions of its own.
         raise UsageError(

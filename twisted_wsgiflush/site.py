@@ -26,7 +26,7 @@ from twisted.web.resource import IResource
 from zope.interface import implementer
 
 from ._accesslog import AccessLog
-from ._batch import Batch
+from ._batch import MANY, Batch
 from ._channel import Channel
 from ._environ import CommonEnviron, remote_environ
 from ._extensions import constants
@@ -104,6 +104,8 @@ class WSGISite(Factory):
         self.access_log = None if access_log is None else AccessLog(reactor, access_log)
         self.reader = HeadReader(limits)
         self.batch = Batch(reactor)
+        self.has_many = False
+        """Whether there are so many connections that a batch is worth its turn."""
         # Each request runs in a copy of it, see WSGIResource.
         self.context = copy_context()
         self.draining = False
@@ -217,6 +219,7 @@ class WSGISite(Factory):
     def connected(self, channel: Channel) -> bool:
         """A client has connected; whether there is room for it."""
         self._channels.add(channel)
+        self.has_many = len(self._channels) >= MANY
         self._settled = False
         if self._look_call is None:  # The last of the others has left meanwhile.
             self._look()
@@ -228,6 +231,7 @@ class WSGISite(Factory):
     def disconnected(self, channel: Channel) -> None:
         """A connection is gone."""
         self._channels.discard(channel)
+        self.has_many = len(self._channels) >= MANY
         self._refused.discard(channel)
         if not self._channels:
             assert self._look_call is not None  # There was a connection.
