@@ -12,11 +12,10 @@ import socket
 import struct
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import pytest_twisted
-from conftest import Logged
 from doors import FAST, Door
 from twisted.internet.endpoints import TCP4ServerEndpoint
 from twisted.internet.task import deferLater
@@ -27,6 +26,9 @@ from twisted.web.static import Data
 from twisted_wsgiflush import WSGIResource, WSGISite
 from twisted_wsgiflush.coroutines import asynchronous
 from twisted_wsgiflush.testing import GET
+
+if TYPE_CHECKING:
+    from conftest import Logged
 
 # Seconds to wait for something that must happen.
 PATIENCE = 20
