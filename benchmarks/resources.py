@@ -188,7 +188,8 @@ class CannedStream(Protocol):
 
     def dataReceived(self, data: bytes) -> None:
         """Answer straight to the kernel, and wait until it has taken everything."""
-        connection = self.transport.getHandle()  # type: ignore[union-attr]
+        transport: Any = self.transport
+        connection = transport.getHandle()
         connection.setblocking(True)
         connection.sendall(self.HEAD % (LARGE_BLOCKS * len(LARGE)))
         for _ in range(LARGE_BLOCKS):

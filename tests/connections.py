@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
-from typing import Any, ClassVar
+from contextlib import suppress
+from typing import Any, ClassVar, TypeVar
 
 from h2.config import H2Configuration
 from h2.connection import H2Connection as H2Client
@@ -34,6 +35,8 @@ from twisted_wsgiflush.testing import GET, BoundedTransport, Turns
 HUGE_WINDOW = 2**31 - 1
 SMALLEST_WINDOW = 65535
 """That of all streams together, when nothing is said (RFC 9113, 6.9.2)."""
+
+AnyClient = TypeVar("AnyClient", bound="Client")
 
 BLOCKS = [b"block"] * 20
 BODY = b"".join(BLOCKS)
@@ -490,9 +493,18 @@ class HTTP2SocketClient(OverSocket, HTTP2Client):
     """A client that speaks HTTP/2 over a socket."""
 
 
-def another(client: FastSocketClient) -> FastSocketClient:
+def another(client: AnyClient) -> AnyClient:
     """Another client of the same site."""
-    other = object.__new__(FastSocketClient)
+    other = object.__new__(type(client))
     other.clock, other.site, other.received = client.clock, client.site, b""
     other.connect(65536)
     return other
+
+
+def fill(client: OverSocket) -> int:
+    """Leave no room in the kernel; returns how many bytes there are."""
+    size = 0
+    with suppress(BlockingIOError):
+        while True:
+            size += client.transport.getHandle().send(b"-" * 1000)
+    return size

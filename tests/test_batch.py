@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import socket
-from contextlib import suppress
 from typing import Any
 
 import pytest
-from connections import FastSocketClient, another
+from connections import FastSocketClient, another, fill
 from twisted.web.resource import Resource
 
 from twisted_wsgiflush._batch import MANY
@@ -121,7 +120,7 @@ def test_they_wait_for_no_longer_than_a_slice(path: bytes) -> None:
 def test_a_response_leaves_before_the_next_request_is_served() -> None:
     """Of the same client: that may take its time."""
     application = Application()
-    application.clients = [client] = clients_of(application, 1)
+    application.clients = [client] = clients_of(application)
     asks(client, b"/one", b"/two")
 
     assert application.had == [b"", b"/one"]
@@ -136,7 +135,7 @@ def test_a_response_leaves_before_a_neighbour_is_asked() -> None:
             return b"neighbour"
 
     had: list[bytes] = []
-    (client,) = clients_of(Application(), 1)
+    (client,) = clients_of(Application())
     client.site.putChild(b"neighbour", Neighbour())
     asks(client, b"/one", b"/neighbour")
     client.turn(2)
@@ -148,7 +147,7 @@ def test_a_response_leaves_before_a_neighbour_is_asked() -> None:
 def test_a_request_may_come_before_the_turn_is_over() -> None:
     """As on asyncio, where descriptors come before what is due."""
     application = Application()
-    application.clients = [client] = clients_of(application, 1)
+    application.clients = [client] = clients_of(application)
     asks(client, b"/one")
     asks(client, b"/two")
 
@@ -160,9 +159,7 @@ def test_a_request_is_not_served_before_the_response_is_taken() -> None:
     application = Application()
     (client,) = clients_of(application)
     client.transport.getHandle().setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
-    with suppress(BlockingIOError):
-        while True:
-            client.transport.getHandle().send(b"x" * 1000)
+    fill(client)
     asks(client, b"/one")
     asks(client, b"/two")
     calls = application.calls
@@ -186,7 +183,7 @@ def test_a_client_may_leave_before_the_turn_is_over() -> None:
 
 def test_the_last_response_of_a_connection_leaves_at_once() -> None:
     """With its end."""
-    (client,) = clients_of(Application(), 1)
+    (client,) = clients_of(Application())
     data = get(b"/one").replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
     client.transport.protocol.dataReceived(data)
 

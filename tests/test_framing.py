@@ -288,3 +288,16 @@ def test_what_the_receiver_raises(framed: Framed) -> None:
 
     with pytest.raises(OSError, match="No space left"):
         framed().receive(b"3\r\nabc\r\n", full)
+
+
+def test_what_the_receiver_raises_after_an_error() -> None:
+    """It comes out also where somebody handles the error of an application."""
+
+    def full(block: bytes) -> None:
+        raise OSError(28, "No space left on device")
+
+    try:
+        raise LookupError
+    except LookupError:
+        with pytest.raises(OSError, match="No space left"):
+            chunked().receive(b"3\r\nabc\r\n", full)

@@ -45,7 +45,6 @@ POST = b"POST / HTTP/1.1\r\nHost: localhost\r\n"
 SHORT = POST + b"Content-Length: 3\r\n\r\nabc"
 LARGE = POST + b"Content-Length: 100000\r\n\r\n" + b"x" * 100_000
 CHUNKED = POST + b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"
-TOO_SHORT = POST + b"Transfer-Encoding: chunked\r\n\r\n5\r\nabc"
 NO_REQUEST = GET.replace(b"Host:", b"Host :")
 
 
@@ -124,10 +123,10 @@ async def left_over(door: Door) -> AsyncIterator[Any]:
             factory
         )
         ports.append(port)
-        before = set(reactor.getReaders())  # type: ignore[attr-defined]
+        before = connections()
         with what_is_left() as left:
             await deferToThread(clients, port.getHost().port, request)
-            while set(reactor.getReaders()) - before:  # type: ignore[attr-defined]
+            while connections() - before:
                 await deferLater(reactor, 0.01)
         return left
 
@@ -135,6 +134,14 @@ async def left_over(door: Door) -> AsyncIterator[Any]:
 
     for port in ports:
         await port.stopListening()
+
+
+def connections() -> set[Any]:
+    """What the reactor reads from."""
+    from twisted.internet import reactor
+
+    current: Any = reactor
+    return set(current.getReaders())
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,6 +11,7 @@ from connections import (
     FastSocketClient,
     FastTCPClient,
     another,
+    fill,
     giving,
 )
 from test_channel import CHUNKED, echo, get, ignore, post, read_on, statuses
@@ -387,15 +387,6 @@ def test_the_time_to_close_begins_when_all_is_taken() -> None:
     assert before
     assert not client.transport.connected
     assert client.received.endswith(b"x" * 1_000_000)
-
-
-def fill(client: FastSocketClient) -> int:
-    """Leave no room in the kernel; returns how many bytes there are."""
-    size = 0
-    with suppress(BlockingIOError):
-        while True:
-            size += client.transport.getHandle().send(b"-" * 1000)
-    return size
 
 
 def test_who_takes_a_small_response_slowly_is_not_idle() -> None:

@@ -23,6 +23,7 @@ from connections import (
     SocketClient,
     TLSClient,
     TLSSocketClient,
+    another,
     giving,
     in_turn,
 )
@@ -924,20 +925,12 @@ def test_a_response_of_one_block_is_one_write(written: list[bytes]) -> None:
     assert client.body == b"block"
 
 
-def connected_to_the_same(client: SocketClient) -> SocketClient:
-    """Another client of the same site."""
-    other = object.__new__(type(client))
-    other.clock, other.site, other.received = client.clock, client.site, b""
-    other.connect(65536)
-    return other
-
-
 def test_responses_of_one_block_leave_at_the_end_of_the_turn(
     written: list[bytes],
 ) -> None:
     """All of them; and the reactor is not asked for when there is room."""
     clients = [SocketClient(giving([b"block"]))]
-    clients += [connected_to_the_same(clients[0]) for _ in range(2)]
+    clients += [another(clients[0]) for _ in range(2)]
     for client in clients:
         client.get()
     assert [client.receive() for client in clients] == [b"", b"", b""]
@@ -960,7 +953,7 @@ def test_responses_of_one_block_wait_for_no_longer_than_a_slice() -> None:
         return [b"block"]
 
     clients = [SocketClient(application)]
-    clients += [connected_to_the_same(clients[0]) for _ in range(2)]
+    clients += [another(clients[0]) for _ in range(2)]
     for client in clients:
         client.get()
 
@@ -986,7 +979,7 @@ def test_the_last_response_of_one_block_leaves_before_the_connection_ends() -> N
 def test_a_client_that_leaves_before_its_response_of_one_block_does() -> None:
     """The others get theirs."""
     client = SocketClient(giving([b"block"]))
-    other = connected_to_the_same(client)
+    other = another(client)
     client.get()
     other.get()
 

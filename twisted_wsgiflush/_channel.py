@@ -336,11 +336,6 @@ class Channel(Protocol):
     # --- bodies
 
     @property
-    def sends_at_once(self) -> bool:
-        """See :class:`twisted_wsgiflush._http1sink.Connection`."""
-        return not self.site.has_many or bool(self._buffer)
-
-    @property
     def sent(self) -> int:
         """A number that grows with what is sent of a response."""
         return self._sink.code + self._sink.sent
@@ -486,6 +481,11 @@ class Channel(Protocol):
         head = Head(200, b"OK", [(b"Content-Length", b"0")], 0)
         self._sink.send_head(head, body=False, close=False)
         self._sink.finish(close=False)
+
+    @property
+    def sends_at_once(self) -> bool:
+        """See :class:`twisted_wsgiflush._http1sink.Connection`, as for the others."""
+        return not self.site.has_many or bool(self._buffer)
 
     @property
     def _is_persistent(self) -> bool:
