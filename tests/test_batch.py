@@ -1,4 +1,4 @@
-"""Responses that are complete leave together, when the turn is over."""
+"""Beginnings and ends of responses leave together, when the turn is over."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import socket
 from typing import Any
 
 import pytest
-from connections import FastSocketClient, another, fill
+from connections import Blocks, FastSocketClient, another, fill, giving
 from twisted.web.resource import Resource
+from waiting import LAST_CHUNK, chunks
 
-from twisted_wsgiflush._batch import MANY
-from twisted_wsgiflush._pump import SLICE
-from twisted_wsgiflush.testing import GET
+from twisted_wsgiflush._batch import MANY, SLICE, Batch
+from twisted_wsgiflush._http1sink import LARGE
+from twisted_wsgiflush.testing import GET, Turns
 
 pytestmark = pytest.mark.usefixtures("sockets_closed")
 
@@ -189,3 +190,195 @@ def test_the_last_response_of_a_connection_leaves_at_once() -> None:
 
     assert client.receive().endswith(b"\r\n\r\n/one")
     assert client.closed
+
+
+# --- responses that are iterated
+
+
+def give_one_block(clients: list[FastSocketClient]) -> None:
+    """Each has had one, as it will have the next, for all that can be told."""
+    site = clients[0].site
+    application = site.application
+    for client in clients:
+        site.application = giving(iter([b"one"]))
+        asks(client, b"/")
+        client.turn(3)
+        client.receive()
+    site.application = application
+
+
+def test_it_leaves_as_one_that_is_complete() -> None:
+    """And its application is asked for more when it has left."""
+    blocks = Blocks(b"one")
+    (client,) = clients = clients_of(giving(blocks))
+    give_one_block(clients)
+    asks(client, b"/")
+    before = (client.drain(), blocks.asked)
+    client.turn()
+    after = (client.drain(), blocks.asked)
+    client.turn()
+
+    assert before == (b"", 1)
+    assert after[0].endswith(b"\r\n\r\n" + chunks(b"one"))
+    assert after[1] == 2
+    assert client.receive() == LAST_CHUNK
+    assert blocks.closed == 1
+
+
+def test_it_leaves_at_once_after_one_that_had_more() -> None:
+    """However large those were: it will have more, too."""
+    more: list[list[bytes]] = [[b"one", b"two"], [b"one", b"x" * LARGE]]
+    (client,) = clients = clients_of(lambda environ, start_response: None)
+    for blocks in more:
+        give_one_block(clients)
+        for _ in range(2):
+            client.site.application = giving(iter(blocks))
+            asks(client, b"/")
+            received = client.receive()
+            client.turn(3)
+            client.receive()
+
+        assert chunks(*blocks) in received
+
+
+def test_all_have_left_before_more_is_asked_for() -> None:
+    """Nobody's block waits for another one's to be made."""
+
+    def application(environ: Any, start_response: Any) -> Any:
+        start_response("200 OK", [])
+        yield b"one"
+        had.append([client.drain()[-3:] for client in clients])
+
+    had: list[list[bytes]] = []
+    clients = clients_of(application, 3)
+    give_one_block(clients)
+    for client in clients:
+        asks(client, b"/")
+    clients[0].turn()
+
+    assert had == [[b"e\r\n"] * 3] * 3
+
+
+def test_ends_wait_for_no_longer_than_a_slice() -> None:
+    """Whatever the others make of what they are asked for."""
+
+    def application(environ: Any, start_response: Any) -> Any:
+        start_response("200 OK", [])
+        yield b"one"
+        had.append([client.drain().endswith(LAST_CHUNK) for client in clients])
+        clients[0].clock.rightNow += SLICE
+
+    had: list[list[bool]] = []
+    clients = clients_of(application, 3)
+    give_one_block(clients)
+    for client in clients:
+        asks(client, b"/")
+    clients[0].turn()
+
+    assert had == [
+        [False, False, False],
+        [False, False, False],
+        [True, True, False],
+    ]
+
+
+def test_it_rests_while_the_client_does_not_take_it() -> None:
+    """As it would have if it had been sent at once."""
+    blocks = Blocks(b"one", b"two")
+    (client,) = clients = clients_of(giving(blocks))
+    give_one_block(clients)
+    client.transport.getHandle().setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
+    fill(client)
+    asks(client, b"/")
+    client.turn(5)
+    asked = blocks.asked
+    client.read(100)
+
+    assert asked == 1
+    assert client.received.endswith(chunks(b"one", b"two") + LAST_CHUNK)
+
+
+def test_what_is_written_does_not_wait() -> None:
+    """PEP 3333, "The write() Callable"; by whomever, and whenever."""
+
+    def application(environ: Any, start_response: Any) -> Any:
+        writes.append(start_response("200 OK", []))
+        if environ["PATH_INFO"] == "/once":
+            writes[-1](b"one")
+            had.append(client.receive())
+        else:
+            environ["x-wsgiorg.suspend"]()
+        yield b""
+
+    had: list[bytes] = []
+    writes: list[Any] = []
+    (client,) = clients = clients_of(application)
+    give_one_block(clients)
+    asks(client, b"/once")
+    client.turn(2)
+    client.receive()
+    asks(client, b"/suspended")
+    client.turn()
+    writes[-1](b"two")
+
+    assert had[0].endswith(chunks(b"one"))
+    assert client.receive().endswith(chunks(b"two"))
+
+
+def test_its_client_may_leave_before() -> None:
+    """It is not asked for more, and closed."""
+    blocks = Blocks(b"one")
+    leaves, stays = clients = clients_of(giving(blocks), 2)
+    give_one_block(clients)
+    asks(leaves, b"/")
+    leaves.leave()
+    stays.turn(2)
+
+    assert (blocks.asked, blocks.closed) == (1, 1)
+
+
+def test_it_may_be_resumed_before() -> None:
+    """By the task that has written: it goes on when all has left."""
+
+    def application(environ: Any, start_response: Any) -> Any:
+        writes.append(start_response("200 OK", []))
+        resumes.append(environ["x-wsgiorg.suspend"]())
+        yield b""
+        calls.append(1)
+
+    writes: list[Any] = []
+    resumes: list[Any] = []
+    calls: list[int] = []
+    (client,) = clients = clients_of(application)
+    give_one_block(clients)
+    asks(client, b"/")
+    client.turn()
+    writes[0](b"one")
+    resumes[0]()
+    before = calls.copy()
+    client.turn(2)
+
+    assert (before, calls) == ([], [1])
+    assert client.receive().endswith(chunks(b"one") + LAST_CHUNK)
+
+
+def test_steps_come_when_all_has_left() -> None:
+    """In their order; what they add is of the next turn."""
+    clock = Turns()
+    batch = Batch(clock)
+    seen: list[str] = []
+
+    def step() -> None:
+        seen.append("step")
+        batch.add(lambda: seen.append("sent"))
+        batch.then(lambda: seen.append("last"))
+
+    batch.then(step)
+    batch.add(lambda: seen.append("first"))
+    clock.turn()
+    after_one = seen.copy()
+    clock.turn()
+
+    assert after_one == ["first", "step"]
+    assert seen == ["first", "step", "sent", "last"]
+    assert clock.getDelayedCalls() == []

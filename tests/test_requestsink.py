@@ -35,7 +35,7 @@ from twisted.web.http import HTTPChannel
 from twisted.web.resource import IResource, Resource
 from twisted.web.server import Request, Site
 
-from twisted_wsgiflush._pump import SLICE
+from twisted_wsgiflush._batch import SLICE
 from twisted_wsgiflush._types import WSGIApplication
 from twisted_wsgiflush.testing import GET, serve
 

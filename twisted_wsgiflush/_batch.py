@@ -8,7 +8,8 @@ from collections.abc import Callable
 
 from twisted.internet.interfaces import IReactorTime
 
-from ._pump import SLICE
+# Seconds that one application may give blocks for before the others have their turn.
+SLICE = 0.002
 
 # Connections of a site.  With one, to wait for the end of the turn takes a quarter more
 # time; with 64, not to wait takes a seventh more.
@@ -17,7 +18,7 @@ MANY = 16
 
 class Batch:
     """
-    Responses of one turn that are complete.
+    Beginnings and ends of responses of one turn, and the steps to be taken after those.
 
     One after the other they take less time than each between two requests: the
     processor finds in its caches what the one needs, or what the other does.
@@ -26,6 +27,7 @@ class Batch:
     def __init__(self, reactor: IReactorTime) -> None:
         self._reactor = reactor
         self._sends: list[Callable[[], None]] = []
+        self._steps: list[Callable[[], None]] = []
         self._slice_ends = 0.0
         self._due = False
 
@@ -54,6 +56,15 @@ class Batch:
             self._slice_ends = self._reactor.seconds() + SLICE
         self._sends.append(send)
 
+    def then(self, step: Callable[[], None]) -> None:
+        """
+        Call this when all has left that was added.
+
+        :param step: raises nothing.
+        """
+        self._schedule()
+        self._steps.append(step)
+
     def _schedule(self) -> None:
         if not self._due:
             self._due = True
@@ -62,6 +73,10 @@ class Batch:
     def _turn_ends(self) -> None:
         self._due = False
         self._send()
+        steps, self._steps = self._steps, []
+        for step in steps:
+            self.look()
+            step()
 
     def _send(self) -> None:
         sends, self._sends = self._sends, []

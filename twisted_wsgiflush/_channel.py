@@ -26,6 +26,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from ._batch import SLICE
 from ._body import DISCARDED, IN_MEMORY, RequestBody
 from ._errorlog import ErrorLog
 from ._errorpage import refusal
@@ -36,7 +37,7 @@ from ._input import InputStream
 from ._neighbours import NeighbourChannel
 from ._output import Output, output_of
 from ._patience import Patience
-from ._pump import SLICE, Pump
+from ._pump import Pump
 from ._requesthead import NO_HEAD, SHORT
 from ._response import Response
 from ._rules import Refused
@@ -507,6 +508,7 @@ class Channel(Protocol):
             self.phase = SENDING
             self.patience.end()
         self.patience.watch()
+        self._sink.stalled()
 
     def response_ended(self, *, close: bool) -> None:
         """The response is complete."""

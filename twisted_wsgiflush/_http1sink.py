@@ -11,6 +11,7 @@ import enum
 from math import inf
 from typing import Protocol
 
+from ._batch import Batch
 from ._head import Head
 from ._output import KernelOutput, Output
 from ._pump import Pump
@@ -41,6 +42,9 @@ _NONE, _CHUNKED, _CLOSE = Framing
 class Site(Protocol):
     """What is the same on all connections."""
 
+    batch: Batch
+    """What leaves at the end of a turn."""
+
     date_and_server: bytes
     """Two fields for the head of a response."""
 
@@ -60,8 +64,9 @@ class Connection(Protocol):
     @property
     def sends_at_once(self) -> bool:
         """
-        Whether a response that is complete leaves at once: before the next request that
-        has come already, and where there are not many others to leave with.
+        Whether the beginning and the end of a response leave at once: before the next
+        request that has come already, and where there are not many others to leave
+        with.
         """
 
     def added_fields(self, head: Head) -> bytes:
@@ -99,6 +104,8 @@ class HTTP1Sink:
         self._pump: Pump | None = None
         # Waits for the first block, or for the end.
         self._head = b""
+        # Whether the last response that was iterated had one block.
+        self._had_one_block = False
         self.begin(head_only=False, of_1_0=False, persistent=False)
 
     def begin(self, *, head_only: bool, of_1_0: bool, persistent: bool) -> None:
@@ -134,7 +141,7 @@ class HTTP1Sink:
         """Pause the pump while something is not with the kernel."""
         self._pump = pump
         if not self._output.idle:
-            self._rest()
+            self._connection.stalled()
 
     def send_whole(self, head: Head, body: bytes) -> None:
         """See :class:`twisted_wsgiflush._response.Sink`, as for the others."""
@@ -149,10 +156,8 @@ class HTTP1Sink:
         self.sent = size = len(body)
         if size >= LARGE:
             self._output.write_parts([before, body])
-        elif connection.sends_at_once:
-            self._output.write(before + body)
         else:
-            self._output.write_soon(before + body)
+            self._write_last(before + body)
         connection.response_ended(close=not self.persistent)
 
     def send_head(self, head: Head, *, body: bool, close: bool) -> None:
@@ -179,22 +184,28 @@ class HTTP1Sink:
         output, before = self._output, self._head
         if before:
             self._head = b""
+        else:
+            self._had_one_block = False
         self._in_turn += 1
         if self._in_turn == BURST:
             output.join()
-        if self._framing is _CHUNKED:
-            if size < LARGE:
-                output.write(b"%b%x\r\n%b\r\n" % (before, size, block))
+        if size < LARGE:
+            if self._framing is _CHUNKED:
+                block = b"%b%x\r\n%b\r\n" % (before, size, block)
+            elif before:
+                block = before + block
+            if before:
+                self._write_first(block)
             else:
-                output.write_parts([b"%b%x\r\n" % (before, size), block, b"\r\n"])
-        elif not before:
-            output.write(block)
-        elif size < LARGE:
-            output.write(before + block)
-        else:
+                output.write(block)
+        elif self._framing is _CHUNKED:
+            output.write_parts([b"%b%x\r\n" % (before, size), block, b"\r\n"])
+        elif before:
             output.write_parts([before, block])
+        else:
+            output.write(block)
         if not output.idle:
-            self._rest()
+            self._connection.stalled()
 
     def write_file(self, block: FileBlock) -> None:
         """Send a block of the body, after the head."""
@@ -210,15 +221,16 @@ class HTTP1Sink:
         assert isinstance(output, KernelOutput)  # Or this takes no files.
         output.write_file(before, block, after)
         if not output.idle:
-            self._rest()
+            self._connection.stalled()
 
     def push(self) -> None:
-        """Send the head, if it still waits."""
+        """Send what still waits."""
+        self._output.send_soon()
         if self._head:
             head, self._head = self._head, b""
             self._output.write(head)
             if not self._output.idle:
-                self._rest()
+                self._connection.stalled()
         self.turn_ends()
 
     def turn_ends(self) -> None:
@@ -233,7 +245,7 @@ class HTTP1Sink:
         last = _LAST_CHUNK if self._framing is _CHUNKED else b""
         head, self._head = self._head, b""
         if head or last:
-            self._output.write(head + last)
+            self._write_last(head + last)
         self.turn_ends()
         self._connection.response_ended(close=close or not self.persistent)
 
@@ -249,6 +261,12 @@ class HTTP1Sink:
     def lost(self) -> None:
         """The connection is gone."""
         self._pump = None
+
+    def stalled(self) -> None:
+        """Not all is with the kernel."""
+        if self._pump is not None:
+            self._pump.pauseProducing()
+            self._output.tell()
 
     def drained(self) -> None:
         """All is with the kernel again."""
@@ -268,8 +286,24 @@ class HTTP1Sink:
             self.persistent = False
         return b""
 
-    def _rest(self) -> None:
-        self._connection.stalled()
-        if self._pump is not None:
-            self._pump.pauseProducing()
-            self._output.tell()
+    def _write_first(self, data: bytes) -> None:
+        """
+        Send the head with the first block.
+
+        It leaves as a response that is complete, if it is one as far as can be told: if
+        the last one was.
+        """
+        pump, connection = self._pump, self._connection
+        expected, self._had_one_block = self._had_one_block, True
+        if pump is None or not expected or connection.sends_at_once:
+            self._output.write(data)
+        else:
+            self._output.write_soon(data)
+            pump.wait_for(connection.site.batch)
+
+    def _write_last(self, data: bytes) -> None:
+        """Send what ends the response."""
+        if self._connection.sends_at_once or self._output.joins:
+            self._output.write(data)
+        else:
+            self._output.write_soon(data)

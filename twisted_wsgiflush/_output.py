@@ -75,7 +75,7 @@ class Output(Protocol):
 
     def write_soon(self, data: bytes) -> None:
         """
-        Send some bytes at the end of the turn.
+        Send some bytes at the end of the turn, behind those that wait for it already.
 
         Before anything else is done here, :meth:`send_soon` is called.
         """
@@ -198,8 +198,9 @@ class KernelOutput:
     def write_soon(self, data: bytes) -> None:
         """Keep some bytes for the end of the turn."""
         if self.idle:
-            self._soon = data
-            self._batch.add(self.send_soon)
+            if not self._soon:
+                self._batch.add(self.send_soon)
+            self._soon += data
         else:
             self.write(data)
 

@@ -20,6 +20,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from . import _begun
+from ._batch import SLICE, Batch
 from ._errorlog import ErrorLog
 from ._errorpage import error_page, refusal
 from ._extensions import Extensions
@@ -39,9 +40,6 @@ _log = Logger()
 
 # From how many seconds on the log names an application that kept the reactor.
 BLOCKING = 1.0
-
-# Seconds that one application may give blocks for before the others have their turn.
-SLICE = 0.002
 
 _EXHAUSTED = object()
 _NOTHING: Iterator[bytes] = iter(())
@@ -136,6 +134,8 @@ class Pump:
         self._iterator: Iterator[bytes] | FileBlocks = _NOTHING
         self._asking = False
         self._turn: IDelayedCall | None = None
+        # Until the batch has left.
+        self._waiting = False
         self._begun: list[Callable[[], object]] | None = None
 
     @property
@@ -183,7 +183,7 @@ class Pump:
 
     def schedule(self) -> None:
         """Take a step in the next reactor turn, unless there is a reason not to."""
-        if self._turn is None and not self._pauses and not self._response.over:
+        if self._turn is None and self._may_step:
             self._turn = self._reactor.callLater(0, self._guard, self._step)
 
     @property
@@ -215,6 +215,15 @@ class Pump:
         if self._consumer_pause is not None:
             pause, self._consumer_pause = self._consumer_pause, None
             pause.lift()
+
+    def wait_for(self, batch: Batch) -> None:
+        """
+        The last block leaves with this: go on when it has left.
+
+        As a pause, and less work, for many responses begin with it.
+        """
+        self._waiting = True
+        batch.then(self._batch_left)
 
     def stopProducing(self) -> None:
         """The client has gone away; may be said more than once (F5)."""
@@ -278,7 +287,7 @@ class Pump:
         in_file = type(self._iterator) is FileBlocks
         # A flush while it was suspended may have been enough.
         while response.wanted:
-            if self._pauses:
+            if self._waiting or self._pauses:
                 self._consumer.turn_ends()
                 return
             self._asking = True
@@ -315,6 +324,15 @@ class Pump:
         # A file may not be closed while some of it is not with the kernel.
         if not (in_file and self._pauses) or response.over:
             self._finish()
+
+    @property
+    def _may_step(self) -> bool:
+        return not (self._waiting or self._pauses or self._response.over)
+
+    def _batch_left(self) -> None:
+        self._waiting = False
+        if self._may_step:
+            self._guard(self._step)
 
     def _finish(self) -> None:
         self._close()
