@@ -362,6 +362,53 @@ def test_it_may_be_resumed_before() -> None:
     assert client.receive().endswith(chunks(b"one") + LAST_CHUNK)
 
 
+@pytest.mark.parametrize("news", [b"news", b"x" * LARGE])
+def test_what_others_write_comes_behind_it(news: bytes) -> None:
+    """As one client's request may write into another one's response."""
+
+    def application(environ: Any, start_response: Any) -> Any:
+        writes.append(start_response("200 OK", []))
+        yield b"hello"
+
+    writes: list[Any] = []
+    (client,) = clients = clients_of(application)
+    give_one_block(clients)
+    asks(client, b"/")
+    writes[0](news)
+    client.turn(2)
+
+    assert client.receive().endswith(b"\r\n\r\n" + chunks(b"hello", news) + LAST_CHUNK)
+
+
+def test_it_is_asked_once_in_a_turn() -> None:
+    """Though it is due in the reactor, and waits for what it has written."""
+
+    def application(environ: Any, start_response: Any) -> Any:
+        writes.append(start_response("200 OK", []))
+        while True:
+            asked.append(1)
+            yield b""
+
+    def writing(environ: Any, start_response: Any) -> Any:
+        writes[0](b"one")
+        start_response("200 OK", [])
+        return []
+
+    writes: list[Any] = []
+    asked: list[int] = []
+    client, other = clients = clients_of(application, 2)
+    give_one_block(clients)
+    asks(client, b"/")
+    client.site.application = writing
+    asks(other, b"/")
+    client.turn(1)
+    asked.clear()
+    for _ in range(5):
+        before = len(asked)
+        client.turn()
+        assert len(asked) == before + 1
+
+
 def test_steps_come_when_all_has_left() -> None:
     """In their order; what they add is of the next turn."""
     clock = Turns()
@@ -381,4 +428,24 @@ def test_steps_come_when_all_has_left() -> None:
 
     assert after_one == ["first", "step"]
     assert seen == ["first", "step", "sent", "last"]
+    assert clock.getDelayedCalls() == []
+
+
+def test_a_step_that_fails_keeps_no_other_from_being_taken() -> None:
+    """The reactor hears of it."""
+
+    def fails() -> None:
+        raise ValueError("in its step")
+
+    clock = Turns()
+    batch = Batch(clock)
+    seen: list[str] = []
+    for step in (fails, lambda: seen.append("one"), lambda: seen.append("two")):
+        batch.then(step)
+    with pytest.raises(ValueError, match="in its step"):
+        clock.turn()
+    batch.then(lambda: seen.append("three"))
+    clock.turn()
+
+    assert seen == ["one", "two", "three"]
     assert clock.getDelayedCalls() == []

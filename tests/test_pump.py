@@ -736,7 +736,13 @@ def test_an_error_of_the_application_is_called_so(kind, block, logged: Logged) -
     logged.flush(Boom, WrongType)
 
 
-@pytest.mark.parametrize("accept", [None, b"text/html", 7])
+class NoText:
+    """What cannot be made a text."""
+
+    __str__ = __repr__ = None  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize("accept", [None, b"text/html", 7, NoText()])
 def test_an_environ_that_the_application_has_changed_does_not_matter(
     accept, logged: Logged
 ) -> None:

@@ -60,7 +60,7 @@ class Batch:
         """
         Call this when all has left that was added.
 
-        :param step: raises nothing.
+        What it raises is the reactor's to log, and keeps no other from being called.
         """
         self._schedule()
         self._steps.append(step)
@@ -73,10 +73,15 @@ class Batch:
     def _turn_ends(self) -> None:
         self._due = False
         self._send()
-        steps, self._steps = self._steps, []
-        for step in steps:
-            self.look()
-            step()
+        steps, self._steps = self._steps[::-1], []
+        try:
+            while steps:
+                self.look()
+                steps.pop()()
+        finally:
+            if steps:
+                self._steps[:0] = steps[::-1]
+                self._schedule()
 
     def _send(self) -> None:
         sends, self._sends = self._sends, []

@@ -75,9 +75,9 @@ class Output(Protocol):
 
     def write_soon(self, data: bytes) -> None:
         """
-        Send some bytes at the end of the turn, behind those that wait for it already.
+        Send some bytes at the end of the turn, or before anything else is written.
 
-        Before anything else is done here, :meth:`send_soon` is called.
+        Before this is closed or left to somebody else, :meth:`send_soon` is called.
         """
 
     def send_soon(self) -> None:
@@ -182,6 +182,8 @@ class KernelOutput:
 
     def write(self, data: bytes) -> None:
         """Hand some bytes to the kernel."""
+        if self._soon:
+            self.send_soon()
         if self.idle:
             try:
                 sent = self._socket.send(data)
@@ -214,6 +216,7 @@ class KernelOutput:
 
     def write_parts(self, parts: list[bytes]) -> None:
         """Hand some bytes to the kernel, by one call."""
+        self.send_soon()
         sent = 0
         if self.idle:
             try:
@@ -230,6 +233,7 @@ class KernelOutput:
 
     def write_file(self, before: bytes, block: FileBlock, after: bytes) -> None:
         """Hand a block of a file to the kernel, with some bytes before and after."""
+        self.send_soon()
         if self._lost:
             return
         if self._unsent is None:

@@ -331,7 +331,7 @@ class Pump:
 
     def _batch_left(self) -> None:
         self._waiting = False
-        if self._may_step:
+        if self._turn is None and self._may_step:
             self._guard(self._step)
 
     def _finish(self) -> None:
@@ -429,7 +429,8 @@ class Pump:
             _log.failure("{request}: {whose}", failure, request=request, whose=whose)
         shown = failure if self._container.debug else None
         try:
-            accept = str(self._environ.get("HTTP_ACCEPT", ""))
+            accept: Any = self._environ.get("HTTP_ACCEPT")
+            accept = accept if type(accept) is str else ""  # It may have changed it.
             self._response.fail(*error_page(accept, shown))
         finally:
             self._guard(self._close)
