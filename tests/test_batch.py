@@ -118,6 +118,31 @@ def test_they_wait_for_no_longer_than_a_slice(path: bytes) -> None:
     assert application.had == [b"", b"/one", b""]
 
 
+def test_they_wait_for_no_longer_while_others_give_blocks() -> None:
+    """However many of those were due before."""
+
+    def application(environ: Any, start_response: Any) -> Any:
+        start_response("200 OK", [])
+        return [b"one"] if environ["PATH_INFO"] == "/one" else blocks()
+
+    def blocks() -> Any:
+        while True:
+            client.clock.rightNow += SLICE
+            had.append(client.receive()[-3:])
+            yield b"block"
+
+    had: list[bytes] = []
+    client, *others = clients_of(application, 4)
+    for other in others:
+        asks(other, b"/many")
+    client.turn()
+    del had[:]
+    asks(client, b"/one")
+    client.turn()
+
+    assert had == [b"", b"one", b""]
+
+
 def test_a_response_leaves_before_the_next_request_is_served() -> None:
     """Of the same client: that may take its time."""
     application = Application()

@@ -11,7 +11,6 @@ import enum
 from math import inf
 from typing import Protocol
 
-from ._batch import Batch
 from ._head import Head
 from ._output import KernelOutput, Output
 from ._pump import Pump
@@ -41,9 +40,6 @@ _NONE, _CHUNKED, _CLOSE = Framing
 
 class Site(Protocol):
     """What is the same on all connections."""
-
-    batch: Batch
-    """What leaves at the end of a turn."""
 
     date_and_server: bytes
     """Two fields for the head of a response."""
@@ -299,7 +295,7 @@ class HTTP1Sink:
             self._output.write(data)
         else:
             self._output.write_soon(data)
-            pump.wait_for(connection.site.batch)
+            pump.wait_for_batch()
 
     def _write_last(self, data: bytes) -> None:
         """Send what ends the response."""

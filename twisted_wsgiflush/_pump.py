@@ -57,6 +57,10 @@ class Container(Protocol):
         """As PEP 3333 says."""
 
     @property
+    def batch(self) -> Batch:
+        """What leaves at the end of the turn; nobody's step is to hold that up."""
+
+    @property
     def debug(self) -> bool:
         """Whether a client may see the traceback of an error."""
 
@@ -184,7 +188,7 @@ class Pump:
     def schedule(self) -> None:
         """Take a step in the next reactor turn, unless there is a reason not to."""
         if self._turn is None and self._may_step:
-            self._turn = self._reactor.callLater(0, self._guard, self._step)
+            self._turn = self._reactor.callLater(0, self._turned)
 
     @property
     def suspended_since(self) -> float | None:
@@ -216,14 +220,14 @@ class Pump:
             pause, self._consumer_pause = self._consumer_pause, None
             pause.lift()
 
-    def wait_for(self, batch: Batch) -> None:
+    def wait_for_batch(self) -> None:
         """
-        The last block leaves with this: go on when it has left.
+        The last block leaves with the batch: go on when it has left.
 
         As a pause, and less work, for many responses begin with it.
         """
         self._waiting = True
-        batch.then(self._batch_left)
+        self._container.batch.then(self._batch_left)
 
     def stopProducing(self) -> None:
         """The client has gone away; may be said more than once (F5)."""
@@ -328,6 +332,10 @@ class Pump:
     @property
     def _may_step(self) -> bool:
         return not (self._waiting or self._pauses or self._response.over)
+
+    def _turned(self) -> None:
+        self._container.batch.look()
+        self._guard(self._step)
 
     def _batch_left(self) -> None:
         self._waiting = False

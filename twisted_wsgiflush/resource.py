@@ -78,7 +78,8 @@ class WSGIResource:
         if forwarded_allow_ips is not None:
             self._proxies = TrustedProxies(forwarded_allow_ips)
         self._common = CommonEnviron(constants(reactor))
-        self._batch = Batch(reactor)
+        self.batch = Batch(reactor)
+        """See :class:`twisted_wsgiflush._pump.Container`."""
         self._children: dict[bytes, IResource] = {}
         # Each request runs in a copy of the context of this moment.  That of the
         # request's moment may be another application's: on an asyncio reactor, a
@@ -121,10 +122,10 @@ class WSGIResource:
 
         :returns: always ``NOT_DONE_YET``; the response may be complete by then.
         """
-        self._batch.look()
+        self.batch.look()
         if not request.prepath:
             to_origin_form(request)
-        sink, secure = _sink(request, self.reactor, self._batch)
+        sink, secure = _sink(request, self.reactor, self.batch)
         try:
             fields = checked_fields(request)
             environ = environ_of(request, fields, self._common, secure=secure)
