@@ -17,6 +17,7 @@ from connections import (
     FastTLSClient,
     LiveSocket,
     TLSClient,
+    another,
     giving,
 )
 from test_channel import get
@@ -30,7 +31,7 @@ from twisted.python.failure import Failure
 from waiting import FLUSH, LAST_CHUNK, body_of, chunks
 from zope.interface.verify import verifyObject
 
-from twisted_wsgiflush._batch import Batch
+from twisted_wsgiflush._batch import MANY, Batch
 from twisted_wsgiflush._output import KernelOutput, TransportOutput, output_of
 from twisted_wsgiflush._sendfile import FileBlocks
 from twisted_wsgiflush.testing import GET, BoundedTransport, Turns
@@ -514,6 +515,20 @@ def test_what_is_written_through_counts_a_turn_later() -> None:
     assert (idle, told) == (False, 0)
     assert through.output.idle
     assert through.owner.told == 1
+
+
+def test_tls_collects_with_many_connections_as_with_few() -> None:
+    """What would leave with others elsewhere is given to it at once."""
+    client = FastTLSClient(giving(iter([])))
+    others = [another(client) for _ in range(MANY - 1)]
+    for _ in range(2):
+        client.site.application = giving(iter([b"one"]))
+        client.received = b""
+        client.send(get())
+        client.read()
+
+    assert client.body == chunks(b"one") + LAST_CHUNK
+    assert [other.drain() for other in others] == [b""] * len(others)
 
 
 def test_the_last_turn_counts() -> None:

@@ -199,10 +199,9 @@ class KernelOutput:
 
     def write_soon(self, data: bytes) -> None:
         """Keep some bytes for the end of the turn."""
-        if self.idle:
-            if not self._soon:
-                self._batch.add(self.send_soon)
-            self._soon += data
+        if self.idle and not self._soon:
+            self._batch.add(self.send_soon)
+            self._soon = data
         else:
             self.write(data)
 
